@@ -1,0 +1,119 @@
+//! The directory of an open store: what every part of the engine needs to know to touch its files.
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+use crate::error::{Error, Result};
+use crate::files::{DataFile, FileSet, Table};
+use crate::fs::{Access, Clock, File, Fs, write_all_at};
+use crate::header::FileKind;
+use crate::keydir::Keydir;
+use crate::name;
+use crate::options::Options;
+use crate::place::Place;
+
+/// An open store's directory, files and keydir.
+#[derive(Debug)]
+pub(crate) struct Directory {
+    pub(crate) path: PathBuf,
+    pub(crate) fs: Arc<dyn Fs>,
+    pub(crate) clock: Arc<dyn Clock>,
+    pub(crate) options: Options,
+    /// Whether files are mapped.
+    pub(crate) mapped: bool,
+    pub(crate) store_id: [u8; 16],
+    pub(crate) files: FileSet,
+    pub(crate) keydir: Keydir,
+}
+
+/// The newest record of a key.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Found {
+    pub(crate) place: Place,
+    pub(crate) len: u64,
+}
+
+/// What the keydir knows of a key.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Lookup {
+    pub(crate) found: Option<Found>,
+    /// Another key of the same hash is there.
+    pub(crate) collides: bool,
+}
+
+impl Directory {
+    /// The hash by which the keydir and hint files know a key. The seed is the store's, so that nobody can
+    /// prepare keys that collide.
+    pub(crate) fn hash(&self, key: &[u8]) -> u64 {
+        let [a, b, c, d, e, f, g, h, ..] = self.store_id;
+        let seed = u64::from_le_bytes([a, b, c, d, e, f, g, h]);
+        xxh3_64_with_seed(key, seed) & self.options.hash_mask
+    }
+
+    /// Finds the newest record of `key`, without a look at its value.
+    pub(crate) fn lookup(&self, table: &Table, hash: u64, key: &[u8]) -> Result<Lookup> {
+        let mut lookup = Lookup::default();
+        let mut scratch = Vec::new();
+        for place in self.keydir.candidates(hash).iter() {
+            let file = table.file(place);
+            let record = file.record_unchecked(place, &mut scratch)?;
+            if record.key == key {
+                lookup.found = Some(Found { place, len: record.len as u64 });
+                continue;
+            }
+            // Another key, or damage to this one: the checksum tells.
+            let other = file.record(place, &mut scratch)?;
+            lookup.collides |= self.hash(other.key) == hash;
+        }
+        Ok(lookup)
+    }
+
+    /// Writes a file under a temporary name, makes it durable, and only then gives it its name. How every hint is
+    /// published; merged files follow the same steps.
+    pub(crate) fn publish(&self, path: &Path, bytes: &[u8]) -> Result<()> {
+        let file = self.create_temporary(path)?;
+        let temporary = name::temporary_path(path);
+        write_all_at(&*file, bytes, 0)
+            .and_then(|()| file.sync())
+            .and_then(|()| self.fs.rename(&temporary, path))
+            .and_then(|()| self.fs.sync_dir(&self.path))
+            .map_err(|e| {
+                // Ignored: what is left of it is swept when the store is opened.
+                drop(self.fs.remove(&temporary));
+                Error::io("cannot write", path, e)
+            })
+    }
+
+    /// An empty file that will be published as `path`.
+    pub(crate) fn create_temporary(&self, path: &Path) -> Result<Box<dyn File>> {
+        let temporary = name::temporary_path(path);
+        let failed = |e| Error::io("cannot create", &temporary, e);
+        match self.fs.open(&temporary, Access::Create) {
+            Err(e) if e.kind() == std::io::ErrorKind::AlreadyExists => {
+                self.fs.remove(&temporary).map_err(failed)?;
+                self.fs.open(&temporary, Access::Create).map_err(failed)
+            }
+            result => result.map_err(failed),
+        }
+    }
+
+    pub(crate) fn open_file(&self, path: &Path) -> Result<Box<dyn File>> {
+        self.fs.open(path, Access::Read).map_err(|e| Error::io("cannot open", path, e))
+    }
+
+    pub(crate) fn data_path(&self, kind: FileKind, id: u64) -> PathBuf {
+        name::data_path(&self.path, kind, id)
+    }
+
+    pub(crate) fn hint_path(&self, id: u64) -> PathBuf {
+        name::hint_path(&self.path, id)
+    }
+
+    /// Counts the record at `place` as dead.
+    pub(crate) fn bury(&self, table: &Table, found: Found) {
+        let file: &Arc<DataFile> = table.file(found.place);
+        file.add_dead(found.len);
+    }
+}

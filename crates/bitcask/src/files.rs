@@ -1,0 +1,337 @@
+//! The data files of an open store, and how a place is turned into bytes.
+//!
+//! Each file has a range of the store's address space while the store is open; [`Table`] finds the file of a
+//! place by its chunk. Readers look at a table under a [`Guard`]; there are several copies of the pointer to the
+//! current table, so that readers on different processors do not touch the same cache line.
+//!
+//! The invariant that makes reading simple: **a place found in the keydir under a guard is in the guard's
+//! table.** A file is added to every copy before the keydir holds a place in it, and removed only after the keydir
+//! holds none; either waits for the guards that are out.
+
+use std::fmt;
+use std::path::PathBuf;
+use std::sync::{Arc, Weak};
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::fs::{File, Region, prefetch, read_exact_at, read_full_at};
+use crate::header::FileKind;
+use crate::place::{CHUNK_COUNT_MAX, CHUNK_LEN, Place};
+use crate::record::{self, Fault, Record};
+use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::sync::{Mutex, RwLock, RwLockReadGuard, lock, read, write};
+
+/// Bytes first read of a record when files are not mapped: enough for most, less than a page.
+const FIRST_READ_LEN: usize = 1024;
+/// Cache lines of a record to fetch ahead in `get_many`.
+const LINE_LEN: usize = 64;
+const LINES_AHEAD: usize = 3;
+
+/// How the bytes of a file are reached.
+#[derive(Debug)]
+pub(crate) enum Source {
+    Mapped(Region),
+    Plain(Arc<dyn File>),
+}
+
+/// A data file that can be read.
+#[derive(Debug)]
+pub(crate) struct DataFile {
+    // Set when it was opened.
+    pub(crate) id: u64,
+    pub(crate) kind: FileKind,
+    pub(crate) path: PathBuf,
+    pub(crate) seed: u32,
+    pub(crate) first_chunk: usize,
+    source: Source,
+
+    // Own synchronisation.
+    /// Bytes up to the end of the last record.
+    pub(crate) len: AtomicU64,
+    /// Bytes of records that a merge would drop, as far as is known.
+    pub(crate) dead: AtomicU64,
+    /// Bytes of tombstones: whether a merge would drop them depends on other files.
+    pub(crate) tombstones: AtomicU64,
+    /// What `FileSet::removals` was when this file was known to need its tombstones.
+    pub(crate) tombstones_needed_at: AtomicU64,
+    /// Smallest sequence number of its changes; `u64::MAX` while unknown.
+    pub(crate) seq_min: AtomicU64,
+    /// Whether it is finished, durable and has a hint file: only then may merge take it.
+    pub(crate) sealed: AtomicBool,
+    /// Merge found damage in it, and leaves it alone.
+    pub(crate) damaged: AtomicBool,
+}
+
+impl DataFile {
+    pub(crate) fn new(
+        (id, kind, seed): (u64, FileKind, u32),
+        path: PathBuf,
+        first_chunk: usize,
+        source: Source,
+        len: u64,
+    ) -> Self {
+        Self {
+            id,
+            kind,
+            path,
+            seed,
+            first_chunk,
+            source,
+            len: AtomicU64::new(len),
+            dead: AtomicU64::new(0),
+            tombstones: AtomicU64::new(0),
+            tombstones_needed_at: AtomicU64::new(0),
+            seq_min: AtomicU64::new(u64::MAX),
+            sealed: AtomicBool::new(false),
+            damaged: AtomicBool::new(false),
+        }
+    }
+
+    pub(crate) fn place(&self, offset: u64) -> Place {
+        Place::new(self.first_chunk, offset)
+    }
+
+    pub(crate) fn add_dead(&self, bytes: u64) {
+        self.dead.fetch_add(bytes, Ordering::Relaxed);
+    }
+
+    /// The record at `place`, if it checks out. `scratch` holds the bytes when the file is not mapped.
+    pub(crate) fn record<'a>(
+        &'a self,
+        place: Place,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Record<'a>> {
+        let offset = place.offset(self.first_chunk);
+        let bytes = self.bytes(offset, scratch)?;
+        record::decode(bytes, offset, self.seed).map_err(|fault| self.fault(offset, fault))
+    }
+
+    /// The record at `place` without a look at its checksum.
+    pub(crate) fn record_unchecked<'a>(
+        &'a self,
+        place: Place,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Record<'a>> {
+        let offset = place.offset(self.first_chunk);
+        let bytes = self.bytes(offset, scratch)?;
+        record::parse(bytes).map_err(|fault| self.fault(offset, fault))
+    }
+
+    /// Bytes that begin with the record at `offset`, all of it.
+    fn bytes<'a>(&'a self, offset: u64, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
+        let file = match &self.source {
+            Source::Mapped(region) => {
+                let from = usize::try_from(offset).expect("a mapping fits the address space");
+                return Ok(region.bytes().get(from..).unwrap_or_default());
+            }
+            Source::Plain(file) => file,
+        };
+        let failed = |e| Error::io("cannot read a record", &self.path, e).at_offset(offset);
+        scratch.resize(FIRST_READ_LEN, 0);
+        let n = read_full_at(&**file, scratch, offset).map_err(failed)?;
+        scratch.truncate(n);
+        let claimed = record::claimed_len(scratch).map_err(|fault| self.fault(offset, fault))?;
+        if claimed > n as u64 {
+            // Checked against the file before anything is allocated for it.
+            if offset + claimed > self.len.load(Ordering::Acquire) {
+                return Err(self.fault(offset, Fault::Short));
+            }
+            let claimed = usize::try_from(claimed).expect("a record fits the address space");
+            scratch.resize(claimed, 0);
+            let rest = &mut scratch[n..];
+            read_exact_at(&**file, rest, offset + n as u64).map_err(failed)?;
+        }
+        Ok(scratch)
+    }
+
+    /// Starts the cache misses of a read that will follow.
+    pub(crate) fn prefetch(&self, place: Place) {
+        if let Source::Mapped(region) = &self.source {
+            let from = usize::try_from(place.offset(self.first_chunk)).unwrap_or(usize::MAX);
+            for line in 0..LINES_AHEAD {
+                if let Some(byte) = region.bytes().get(from.saturating_add(line * LINE_LEN)) {
+                    prefetch(byte);
+                }
+            }
+        }
+    }
+
+    pub(crate) fn fault(&self, offset: u64, fault: Fault) -> Error {
+        let error = Error::corrupt(format!("damaged record: {fault}"), &self.path, offset);
+        match fault {
+            Fault::Unsupported(_) => error.with_kind(ErrorKind::Unsupported),
+            _ => error,
+        }
+    }
+
+    fn chunks(&self, capacity: u64) -> usize {
+        usize::try_from(capacity.div_ceil(CHUNK_LEN).max(1)).unwrap_or(usize::MAX)
+    }
+}
+
+/// Which file each chunk of the address space belongs to.
+#[derive(Clone, Default)]
+pub(crate) struct Table(Vec<Option<Arc<DataFile>>>);
+
+impl Table {
+    /// The file that `place` lies in. See the invariant in the module's story.
+    pub(crate) fn file(&self, place: Place) -> &Arc<DataFile> {
+        self.0
+            .get(place.chunk())
+            .and_then(Option::as_ref)
+            .expect("a place found under a guard is in the guard's table")
+    }
+
+    /// The files, each once, oldest id first.
+    pub(crate) fn files(&self) -> Vec<Arc<DataFile>> {
+        let mut files: Vec<_> = self.0.iter().flatten().cloned().collect();
+        files.sort_by_key(|file| file.id);
+        files.dedup_by_key(|file| file.id);
+        files
+    }
+
+    /// The first chunk of a free range for a file of at most `capacity` bytes.
+    fn free_range(&self, capacity: u64) -> Option<usize> {
+        let wanted = usize::try_from(capacity.div_ceil(CHUNK_LEN).max(1)).ok()?;
+        let mut start = 0;
+        for (chunk, file) in self.0.iter().enumerate() {
+            if file.is_some() {
+                start = chunk + 1;
+            } else if chunk + 1 - start == wanted {
+                break;
+            }
+        }
+        (start + wanted <= CHUNK_COUNT_MAX).then_some(start)
+    }
+}
+
+impl fmt::Debug for Table {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_list().entries(self.files().iter().map(|file| file.id)).finish()
+    }
+}
+
+/// One copy of the pointer to the current table, alone on its cache lines, with counts of what was done
+/// through it.
+#[derive(Debug, Default)]
+#[repr(align(128))]
+struct Stripe {
+    table: RwLock<Arc<Table>>,
+    gets: AtomicU64,
+}
+
+/// A look at the files: while it is held, none of them goes away, and none comes into use.
+pub(crate) type Guard<'a> = RwLockReadGuard<'a, Arc<Table>>;
+
+/// The data files of an open store.
+#[derive(Debug)]
+pub(crate) struct FileSet {
+    stripes: Box<[Stripe]>,
+    /// Held while the stripes are made to agree on a new table.
+    change: Mutex<()>,
+    /// Times that files were removed, durably.
+    removals: AtomicU64,
+    /// Removed files that somebody may still be reading.
+    removed: Mutex<Vec<Weak<DataFile>>>,
+}
+
+const STRIPE_COUNT: usize = 16;
+
+impl FileSet {
+    pub(crate) fn new() -> Self {
+        Self {
+            stripes: (0..STRIPE_COUNT).map(|_| Stripe::default()).collect(),
+            change: Mutex::new(()),
+            removals: AtomicU64::new(0),
+            removed: Mutex::new(Vec::new()),
+        }
+    }
+
+    pub(crate) fn guard(&self) -> Guard<'_> {
+        read(&self.stripes[stripe_index()].table)
+    }
+
+    /// Counts `n` gets, and says how many this stripe had before.
+    pub(crate) fn count_gets(&self, n: u64) -> u64 {
+        self.stripes[stripe_index()].gets.fetch_add(n, Ordering::Relaxed)
+    }
+
+    pub(crate) fn gets(&self) -> u64 {
+        self.stripes.iter().map(|stripe| stripe.gets.load(Ordering::Relaxed)).sum()
+    }
+
+    /// The files now, oldest id first.
+    pub(crate) fn files(&self) -> Vec<Arc<DataFile>> {
+        self.guard().files()
+    }
+
+    /// Gives a range of at least `capacity` bytes to the file that `make` makes of its first chunk.
+    pub(crate) fn add(
+        &self,
+        capacity: u64,
+        make: impl FnOnce(usize) -> Result<DataFile>,
+    ) -> Result<Arc<DataFile>> {
+        let _change = lock(&self.change);
+        let mut table = Table::clone(&self.guard());
+        let first_chunk = table.free_range(capacity).ok_or_else(|| {
+            Error::invalid("the store would become larger than 16 TiB, or hold too many files")
+        })?;
+        let file = Arc::new(make(first_chunk)?);
+        let end = first_chunk + file.chunks(capacity);
+        if table.0.len() < end {
+            table.0.resize(end, None);
+        }
+        table.0[first_chunk..end].fill(Some(file.clone()));
+        self.publish(table);
+        Ok(file)
+    }
+
+    /// Removes files that the keydir holds no place in.
+    pub(crate) fn remove(&self, files: &[Arc<DataFile>]) {
+        let _change = lock(&self.change);
+        let mut table = Table::clone(&self.guard());
+        for slot in &mut table.0 {
+            if slot.as_ref().is_some_and(|old| files.iter().any(|file| file.id == old.id)) {
+                *slot = None;
+            }
+        }
+        while table.0.last().is_some_and(Option::is_none) {
+            table.0.pop();
+        }
+        self.publish(table);
+        let mut removed = lock(&self.removed);
+        removed.retain(|file| file.strong_count() > 0);
+        removed.extend(files.iter().map(Arc::downgrade));
+    }
+
+    /// Waits, stripe by stripe, for the guards that are out.
+    fn publish(&self, table: Table) {
+        let table = Arc::new(table);
+        for stripe in &self.stripes {
+            *write(&stripe.table) = table.clone();
+        }
+    }
+
+    pub(crate) fn removals(&self) -> u64 {
+        self.removals.load(Ordering::Acquire)
+    }
+
+    /// To be called when the names of removed files are gone for good.
+    pub(crate) fn count_removal(&self) {
+        self.removals.fetch_add(1, Ordering::AcqRel);
+    }
+
+    /// Removed files whose bytes are still on the disk because somebody reads them.
+    pub(crate) fn pinned(&self) -> Vec<Arc<DataFile>> {
+        lock(&self.removed).iter().filter_map(Weak::upgrade).collect()
+    }
+}
+
+/// Spreads threads over the stripes.
+fn stripe_index() -> usize {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static NEXT: AtomicUsize = AtomicUsize::new(0);
+    thread_local! {
+        static INDEX: usize = NEXT.fetch_add(1, Ordering::Relaxed) % STRIPE_COUNT;
+    }
+    INDEX.with(|index| *index)
+}

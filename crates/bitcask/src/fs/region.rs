@@ -1,0 +1,171 @@
+//! Mapped memory: the only module with unsafe code.
+//!
+//! A [`Region`] is the first bytes of a file, mapped (or, on the simulated disk, the file's own buffer).
+//! One [`Appender`] may write to it, only beyond a watermark; readers get slices only below it; the
+//! watermark only rises. So no byte is ever written while somebody can read it, whatever the callers do:
+//! the claim is local to this file. `docs/decisions/0003-mapped-files.md` says what earned it.
+//!
+//! Outside what the language can promise stay two things, both said in docs/durability.md: another program
+//! that writes to or cuts the file, and a disk that fails to deliver a page (`SIGBUS`).
+#![expect(unsafe_code, reason = "mapping files earns 4x on gets and puts: decisions/0003")]
+
+use std::fmt;
+use std::io;
+use std::os::fd::AsFd;
+use std::ptr::{self, NonNull};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
+
+/// Mapped memory that can be read below a watermark.
+#[derive(Clone)]
+pub struct Region(Arc<Inner>);
+
+struct Inner {
+    start: NonNull<u8>,
+    len: usize,
+    /// Bytes that may be read; only rises. Those above belong to the one appender.
+    watermark: AtomicUsize,
+    has_appender: AtomicBool,
+    /// What frees the memory.
+    owner: Owner,
+}
+
+enum Owner {
+    /// `munmap` on drop.
+    Mapping,
+    /// A buffer of the simulated disk, kept alive by this handle.
+    #[cfg(feature = "testing")]
+    Buffer(#[expect(dead_code, reason = "held to keep the memory")] Arc<dyn std::any::Any + Send + Sync>),
+}
+
+// SAFETY: `start` points to memory that lives as long as `Inner`, and the watermark protocol in the
+// module's story keeps reads and writes apart across threads.
+unsafe impl Send for Inner {}
+// SAFETY: as above.
+unsafe impl Sync for Inner {}
+
+impl Region {
+    /// Maps the first `len` bytes of `file`, of which `readable` can be read at once.
+    pub(super) fn map(file: impl AsFd, len: usize, readable: usize, writable: bool) -> io::Result<Self> {
+        assert!(readable <= len, "the watermark lies within the mapping");
+        let protection =
+            if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
+        // SAFETY: a fresh mapping at an address the kernel chooses; nothing else can point into it.
+        let start = unsafe {
+            mmap(ptr::null_mut(), len.max(1), protection, MapFlags::SHARED, file, 0)
+        }?;
+        let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
+        Ok(Self::new(start, len, readable, Owner::Mapping))
+    }
+
+    /// Memory of the simulated disk that stays where it is while `owner` lives.
+    ///
+    /// # Safety
+    /// `start` must point to `len` initialised bytes that stay valid while `owner` lives. Whoever else
+    /// writes to them must leave alone the bytes below the watermark.
+    #[cfg(feature = "testing")]
+    pub(super) unsafe fn of_buffer(
+        start: NonNull<u8>,
+        len: usize,
+        readable: usize,
+        owner: Arc<dyn std::any::Any + Send + Sync>,
+    ) -> Self {
+        Self::new(start, len, readable, Owner::Buffer(owner))
+    }
+
+    fn new(start: NonNull<u8>, len: usize, readable: usize, owner: Owner) -> Self {
+        let watermark = AtomicUsize::new(readable);
+        Self(Arc::new(Inner { start, len, watermark, has_appender: AtomicBool::new(false), owner }))
+    }
+
+    /// The readable bytes.
+    pub fn bytes(&self) -> &[u8] {
+        let readable = self.0.watermark.load(Ordering::Acquire);
+        // SAFETY: `readable <= len`, and bytes below the watermark are never written again.
+        unsafe { std::slice::from_raw_parts(self.0.start.as_ptr(), readable) }
+    }
+
+    /// The right to append; there is one for each region.
+    pub fn appender(&self) -> Option<Appender> {
+        let taken = self.0.has_appender.swap(true, Ordering::AcqRel);
+        (!taken).then(|| Appender(self.clone()))
+    }
+
+    /// Tells the kernel that reads will come in no order, so that it does not read ahead.
+    pub fn advise_random(&self) -> io::Result<()> {
+        if !matches!(self.0.owner, Owner::Mapping) || self.0.len == 0 {
+            return Ok(());
+        }
+        // SAFETY: the range is ours, and this advice does not change its contents.
+        unsafe { madvise(self.0.start.as_ptr().cast(), self.0.len, Advice::Random) }?;
+        Ok(())
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        if matches!(self.owner, Owner::Mapping) {
+            // SAFETY: the mapping was made by `Region::map` with this length, and no slice outlives us.
+            let result = unsafe { munmap(self.start.as_ptr().cast(), self.len.max(1)) };
+            debug_assert!(result.is_ok(), "a mapping of ours can be unmapped");
+        }
+    }
+}
+
+impl fmt::Debug for Region {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Region").field("len", &self.0.len).finish_non_exhaustive()
+    }
+}
+
+/// The one writer of a [`Region`].
+#[derive(Debug)]
+pub struct Appender(Region);
+
+impl Appender {
+    /// Where the next byte goes.
+    pub fn position(&self) -> usize {
+        self.0.0.watermark.load(Ordering::Relaxed)
+    }
+
+    /// Has `fill` write the next `len` bytes, then lets readers see them.
+    ///
+    /// The caller has grown the file to hold them: touching a mapping beyond the end of its file is fatal.
+    ///
+    /// # Panics
+    /// If the region is too short.
+    pub fn append(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
+        let inner = &*self.0.0;
+        let from = self.position();
+        let end = from.checked_add(len).expect("a region is shorter than the address space");
+        assert!(end <= inner.len, "the caller made room before appending");
+        // SAFETY: in bounds, as just checked.
+        let start = unsafe { inner.start.as_ptr().add(from) };
+        // SAFETY: these bytes lie above the watermark, where no reader gets a slice; there is one appender,
+        // and `&mut self` keeps it from handing out a second slice.
+        fill(unsafe { std::slice::from_raw_parts_mut(start, len) });
+        inner.watermark.store(end, Ordering::Release);
+    }
+}
+
+impl Drop for Appender {
+    fn drop(&mut self) {
+        self.0.0.has_appender.store(false, Ordering::Release);
+    }
+}
+
+/// Asks the processor to fetch the line that `slot` lies in; the answer to a cache miss is then under way.
+#[inline]
+pub fn prefetch<T>(slot: &T) {
+    #[cfg(target_arch = "x86_64")]
+    // SAFETY: a prefetch has no effect a program can observe, at any address.
+    unsafe {
+        std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
+            ptr::from_ref(slot).cast(),
+        );
+    }
+    #[cfg(not(target_arch = "x86_64"))]
+    let _ = slot;
+}

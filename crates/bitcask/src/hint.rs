@@ -1,0 +1,358 @@
+//! Hint files: what a scan of a data file would have found, sorted by hash.
+//!
+//! Sorted, because then opening needs no memory but the keydir (each shard takes its stretch of every hint), and
+//! merge can ask whether a file holds any record of a key by reading one block. The bytes are pure functions;
+//! [`HintFile`] reads them, every block checked, and never decides whether a hint is to be believed.
+#![warn(clippy::indexing_slicing)]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::error::{Error, Result};
+use crate::fs::{File, read_full_at};
+use crate::place::ALIGNMENT;
+use crate::record::{Flags, Record};
+
+/// Bytes before the first block.
+pub(crate) const HINT_HEADER_LEN: usize = 64;
+/// Bytes of a block.
+pub(crate) const HINT_BLOCK_LEN: usize = 4096;
+/// Bytes of an entry.
+pub(crate) const HINT_ENTRY_LEN: usize = 24;
+
+const MAGIC: &[u8; 8] = b"bchint\0\0";
+const VERSION: u16 = 1;
+const ENTRIES_PER_BLOCK: usize = 170;
+const COUNT_AT: usize = 4088;
+const BLOCK_CRC_AT: usize = 4092;
+const LEN_MASK: u32 = (1 << 30) - 1;
+const TOMBSTONE: u32 = 1 << 30;
+const COLLIDES: u32 = 1 << 31;
+/// Blocks read at a time when a hint is read in order.
+const BLOCKS_AHEAD: u64 = 16;
+
+/// What a hint says about one record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HintEntry {
+    pub(crate) hash: u64,
+    pub(crate) seq: u64,
+    pub(crate) offset: u64,
+    pub(crate) len: u64,
+    pub(crate) tombstone: bool,
+    pub(crate) collides: bool,
+}
+
+/// What a hint says about its data file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct HintHeader {
+    pub(crate) ended: bool,
+    pub(crate) seed: u32,
+    pub(crate) file_id: u64,
+    /// Offset of the mark up to which the file is covered.
+    pub(crate) covered: u64,
+    pub(crate) count: u64,
+    pub(crate) seq_max: u64,
+    pub(crate) seq_min: u64,
+    pub(crate) digest: u32,
+}
+
+impl HintHeader {
+    fn encode(&self) -> ([u8; HINT_HEADER_LEN], u32) {
+        let mut bytes = [0; HINT_HEADER_LEN];
+        put(&mut bytes, 0, MAGIC);
+        put(&mut bytes, 8, &VERSION.to_le_bytes());
+        put(&mut bytes, 10, &[u8::from(self.ended)]);
+        put(&mut bytes, 12, &self.seed.to_le_bytes());
+        put(&mut bytes, 16, &self.file_id.to_le_bytes());
+        put(&mut bytes, 24, &self.covered.to_le_bytes());
+        put(&mut bytes, 32, &self.count.to_le_bytes());
+        put(&mut bytes, 40, &self.seq_max.to_le_bytes());
+        put(&mut bytes, 48, &self.seq_min.to_le_bytes());
+        put(&mut bytes, 56, &self.digest.to_le_bytes());
+        let crc = crc32c::crc32c(&bytes[..60]);
+        put(&mut bytes, 60, &crc.to_le_bytes());
+        (bytes, crc)
+    }
+
+    fn decode(bytes: &[u8; HINT_HEADER_LEN]) -> Option<(Self, u32)> {
+        let crc = crc32c::crc32c(&bytes[..60]);
+        let sound = u32::from_le_bytes(field(bytes, 60)) == crc
+            && field::<8>(bytes, 0) == *MAGIC
+            && u16::from_le_bytes(field(bytes, 8)) == VERSION;
+        let header = Self {
+            ended: bytes[10] != 0,
+            seed: u32::from_le_bytes(field(bytes, 12)),
+            file_id: u64::from_le_bytes(field(bytes, 16)),
+            covered: u64::from_le_bytes(field(bytes, 24)),
+            count: u64::from_le_bytes(field(bytes, 32)),
+            seq_max: u64::from_le_bytes(field(bytes, 40)),
+            seq_min: u64::from_le_bytes(field(bytes, 48)),
+            digest: u32::from_le_bytes(field(bytes, 56)),
+        };
+        sound.then_some((header, crc))
+    }
+
+    fn block_count(&self) -> u64 {
+        self.count.div_ceil(ENTRIES_PER_BLOCK as u64)
+    }
+}
+
+impl HintEntry {
+    /// What a hint says about a record that lies at `offset`.
+    pub(crate) fn of(hash: u64, offset: u64, record: &Record<'_>) -> Self {
+        Self {
+            hash,
+            seq: record.seq,
+            offset,
+            len: record.len as u64,
+            tombstone: record.flags.has(Flags::TOMBSTONE),
+            collides: record.flags.has(Flags::COLLIDES),
+        }
+    }
+
+    fn encode(&self, bytes: &mut [u8]) {
+        let offset = u32::try_from(self.offset / ALIGNMENT as u64).expect("files are below 16 GiB");
+        // The longest record is 64 KiB longer than the field can say; the length only counts dead bytes.
+        let len = u32::try_from(self.len / ALIGNMENT as u64).map_or(LEN_MASK, |len| len.min(LEN_MASK));
+        let flags = if self.tombstone { TOMBSTONE } else { 0 }
+            | if self.collides { COLLIDES } else { 0 };
+        put(bytes, 0, &self.hash.to_le_bytes());
+        put(bytes, 8, &self.seq.to_le_bytes());
+        put(bytes, 16, &offset.to_le_bytes());
+        put(bytes, 20, &(len | flags).to_le_bytes());
+    }
+
+    fn decode(bytes: &[u8]) -> Self {
+        let bits = u32::from_le_bytes(field(bytes, 20));
+        Self {
+            hash: u64::from_le_bytes(field(bytes, 0)),
+            seq: u64::from_le_bytes(field(bytes, 8)),
+            offset: u64::from(u32::from_le_bytes(field(bytes, 16))) * ALIGNMENT as u64,
+            len: u64::from(bits & LEN_MASK) * ALIGNMENT as u64,
+            tombstone: bits & TOMBSTONE != 0,
+            collides: bits & COLLIDES != 0,
+        }
+    }
+}
+
+#[expect(clippy::indexing_slicing, reason = "offsets are constants within buffers of fixed size")]
+fn put(bytes: &mut [u8], at: usize, field: &[u8]) {
+    bytes[at..at + field.len()].copy_from_slice(field);
+}
+
+#[expect(clippy::indexing_slicing, reason = "offsets are constants within buffers of fixed size")]
+fn field<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    let mut field = [0; N];
+    field.copy_from_slice(&bytes[at..at + N]);
+    field
+}
+
+/// The bytes of a hint file. Sorts the entries; the header's count and sequence numbers are taken from them.
+pub(crate) fn encode(mut header: HintHeader, entries: &mut [HintEntry]) -> Vec<u8> {
+    entries.sort_unstable_by_key(|entry| (entry.hash, entry.seq));
+    header.count = entries.len() as u64;
+    header.seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
+    let (header_bytes, header_crc) = header.encode();
+    let mut bytes = header_bytes.to_vec();
+    for (index, entries) in entries.chunks(ENTRIES_PER_BLOCK).enumerate() {
+        let mut block = [0; HINT_BLOCK_LEN];
+        for (entry, bytes) in entries.iter().zip(block.chunks_exact_mut(HINT_ENTRY_LEN)) {
+            entry.encode(bytes);
+        }
+        let count = u32::try_from(entries.len()).expect("at most 170");
+        put(&mut block, COUNT_AT, &count.to_le_bytes());
+        let crc = block_crc(header_crc, index as u64, &block);
+        put(&mut block, BLOCK_CRC_AT, &crc.to_le_bytes());
+        bytes.extend_from_slice(&block);
+    }
+    bytes
+}
+
+#[expect(clippy::indexing_slicing, reason = "a block has a fixed size")]
+fn block_crc(header_crc: u32, index: u64, block: &[u8]) -> u32 {
+    let index = u32::try_from(index).unwrap_or(u32::MAX);
+    crc32c::crc32c_append(header_crc ^ index, &block[..BLOCK_CRC_AT])
+}
+
+/// A block that does not check out: the hint is worth nothing.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Unsound;
+
+/// An open hint file whose header checks out.
+#[derive(Clone, Debug)]
+pub(crate) struct HintFile {
+    file: Arc<dyn File>,
+    path: PathBuf,
+    pub(crate) header: HintHeader,
+    header_crc: u32,
+}
+
+impl HintFile {
+    /// None if the header does not check out, or the length is not what it says.
+    pub(crate) fn open(file: Box<dyn File>, path: &Path) -> Result<Option<Self>> {
+        let failed = |e| Error::io("cannot read", path, e);
+        let mut bytes = [0; HINT_HEADER_LEN];
+        let n = read_full_at(&*file, &mut bytes, 0).map_err(failed)?;
+        let len = file.len().map_err(failed)?;
+        Ok(HintHeader::decode(&bytes).and_then(|(header, header_crc)| {
+            let blocks = header.block_count().checked_mul(HINT_BLOCK_LEN as u64)?;
+            let sound = n == HINT_HEADER_LEN && blocks.checked_add(n as u64)? == len;
+            sound.then(|| Self { file: file.into(), path: path.to_owned(), header, header_crc })
+        }))
+    }
+
+    /// The entries of blocks `first..first + count`, those that exist.
+    fn blocks(&self, first: u64, count: u64) -> Result<std::result::Result<Vec<HintEntry>, Unsound>> {
+        let count = count.min(self.header.block_count().saturating_sub(first));
+        let len = usize::try_from(count).expect("few blocks at a time") * HINT_BLOCK_LEN;
+        let mut bytes = vec![0; len];
+        let offset = HINT_HEADER_LEN as u64 + first * HINT_BLOCK_LEN as u64;
+        let n = read_full_at(&*self.file, &mut bytes, offset)
+            .map_err(|e| Error::io("cannot read", &self.path, e).at_offset(offset))?;
+        if n < len {
+            return Ok(Err(Unsound));
+        }
+        let mut entries = Vec::with_capacity(len / HINT_ENTRY_LEN);
+        for (index, block) in (first..).zip(bytes.chunks_exact(HINT_BLOCK_LEN)) {
+            let count = u32::from_le_bytes(field(block, COUNT_AT)) as usize;
+            let crc = u32::from_le_bytes(field(block, BLOCK_CRC_AT));
+            if crc != block_crc(self.header_crc, index, block) || count > ENTRIES_PER_BLOCK {
+                return Ok(Err(Unsound));
+            }
+            entries.extend(block.chunks_exact(HINT_ENTRY_LEN).take(count).map(HintEntry::decode));
+        }
+        Ok(Ok(entries))
+    }
+
+    /// The block to begin with when looking for `hash`: no entry of that hash is in an earlier one.
+    fn first_block_for(&self, hash: u64) -> Result<std::result::Result<u64, Unsound>> {
+        let (mut low, mut high) = (0, self.header.block_count());
+        // The answer is the last block whose first entry is smaller, or block 0.
+        while low + 1 < high {
+            let middle = low + (high - low) / 2;
+            let Ok(entries) = self.blocks(middle, 1)? else { return Ok(Err(Unsound)) };
+            if entries.first().is_some_and(|entry| entry.hash < hash) {
+                low = middle;
+            } else {
+                high = middle;
+            }
+        }
+        Ok(Ok(low))
+    }
+
+    /// Every tombstone: hash and sequence number, sorted by hash.
+    pub(crate) fn tombstones(&self) -> Result<std::result::Result<Vec<(u64, u64)>, Unsound>> {
+        let mut found = Vec::new();
+        let mut block = 0;
+        while block < self.header.block_count() {
+            let Ok(entries) = self.blocks(block, BLOCKS_AHEAD)? else { return Ok(Err(Unsound)) };
+            let tombstones = entries.iter().filter(|entry| entry.tombstone);
+            found.extend(tombstones.map(|entry| (entry.hash, entry.seq)));
+            block += BLOCKS_AHEAD;
+        }
+        Ok(Ok(found))
+    }
+}
+
+/// Reads a hint in the order of hashes.
+#[derive(Debug)]
+pub(crate) struct HintCursor<'a> {
+    hint: &'a HintFile,
+    next_block: u64,
+    blocks_ahead: u64,
+    entries: std::vec::IntoIter<HintEntry>,
+}
+
+impl<'a> HintCursor<'a> {
+    /// Starts at the first entry whose hash is at least `hash`, to read on from there.
+    pub(crate) fn starting_at(
+        hint: &'a HintFile,
+        hash: u64,
+    ) -> Result<std::result::Result<Self, Unsound>> {
+        let Ok(next_block) = hint.first_block_for(hash)? else { return Ok(Err(Unsound)) };
+        let mut cursor =
+            Self { hint, next_block, blocks_ahead: BLOCKS_AHEAD, entries: Vec::new().into_iter() };
+        Ok(cursor.skip_below(hash)?.map(|()| cursor))
+    }
+
+    /// For a few look-ups in rising order of hashes.
+    pub(crate) fn for_search(hint: &'a HintFile) -> Self {
+        Self { hint, next_block: 0, blocks_ahead: 1, entries: Vec::new().into_iter() }
+    }
+
+    /// The next entry, without moving on.
+    pub(crate) fn peek(&mut self) -> Result<std::result::Result<Option<HintEntry>, Unsound>> {
+        if self.entries.as_slice().is_empty() && self.next_block < self.hint.header.block_count() {
+            let Ok(entries) = self.hint.blocks(self.next_block, self.blocks_ahead)? else {
+                return Ok(Err(Unsound));
+            };
+            self.next_block += self.blocks_ahead;
+            self.entries = entries.into_iter();
+        }
+        Ok(Ok(self.entries.as_slice().first().copied()))
+    }
+
+    /// Gives each entry up to `last` (a hash, included) to `each`, and moves on behind them.
+    pub(crate) fn take_up_to(
+        &mut self,
+        last: u64,
+        mut each: impl FnMut(HintEntry),
+    ) -> Result<std::result::Result<(), Unsound>> {
+        loop {
+            match self.peek()? {
+                Err(Unsound) => return Ok(Err(Unsound)),
+                Ok(None) => return Ok(Ok(())),
+                Ok(Some(_)) => {}
+            }
+            let entries = self.entries.as_slice();
+            let n = entries.iter().take_while(|entry| entry.hash <= last).count();
+            self.entries.by_ref().take(n).for_each(&mut each);
+            if !self.entries.as_slice().is_empty() {
+                return Ok(Ok(()));
+            }
+        }
+    }
+
+    fn skip_below(&mut self, hash: u64) -> Result<std::result::Result<(), Unsound>> {
+        match hash.checked_sub(1) {
+            Some(last) => self.take_up_to(last, |_| {}),
+            None => Ok(Ok(())),
+        }
+    }
+
+    /// Whether there is an entry of `hash` with a smaller sequence number than `seq`. Must be asked in rising
+    /// order of hashes; jumps over the blocks between.
+    pub(crate) fn has_older(
+        &mut self,
+        hash: u64,
+        seq: u64,
+    ) -> Result<std::result::Result<bool, Unsound>> {
+        let behind = self.entries.as_slice().last().is_none_or(|entry| entry.hash < hash);
+        if behind {
+            let Ok(block) = self.hint.first_block_for(hash)? else { return Ok(Err(Unsound)) };
+            if block >= self.next_block {
+                self.next_block = block;
+                self.entries = Vec::new().into_iter();
+            }
+            if self.skip_below(hash)?.is_err() {
+                return Ok(Err(Unsound));
+            }
+        }
+        // Entries of one hash may go on in the next block, and the same hash may be asked for again: look, and
+        // leave the cursor where it is.
+        let mut found = self.entries.as_slice().iter().any(|e| e.hash == hash && e.seq < seq);
+        let mut block = self.next_block;
+        while !found
+            && self.entries.as_slice().last().is_none_or(|entry| entry.hash <= hash)
+            && block < self.hint.header.block_count()
+        {
+            let Ok(entries) = self.hint.blocks(block, 1)? else { return Ok(Err(Unsound)) };
+            found = entries.iter().any(|entry| entry.hash == hash && entry.seq < seq);
+            if entries.last().is_some_and(|entry| entry.hash > hash) {
+                break;
+            }
+            block += 1;
+        }
+        Ok(Ok(found))
+    }
+}

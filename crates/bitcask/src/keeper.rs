@@ -1,0 +1,210 @@
+//! What happens in the background: syncs at intervals, sealing of finished files, merges.
+//!
+//! Two threads, so that a long merge does not delay a sync. [`Keeper`] is how the rest of the engine talks to
+//! them. Without threads, in simulations, `Bitcask::tick` does the same work.
+
+use std::sync::Arc;
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use crate::db::Engine;
+use crate::error::{Error, Result};
+use crate::hint::HintHeader;
+use crate::merge::MergeProgress;
+use crate::options::Durability;
+use crate::recovery::{HintOf, hint_of, publish_hint};
+use crate::sync::atomic::Ordering;
+use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
+use crate::writer::Finished;
+
+/// A hint for the active file is written on closing when so many bytes are not in one yet.
+const UNHINTED_BYTES: u64 = 4 << 20;
+
+/// Work that waits, and signals to the background threads.
+#[derive(Debug, Default)]
+pub(crate) struct Keeper {
+    state: Mutex<State>,
+    changed: Condvar,
+    /// Held by the merge that is running: there is one at a time.
+    merging: Mutex<()>,
+    /// Held while hints are written, so that who finds nothing to seal knows that all is sealed.
+    sealing: Mutex<()>,
+    /// Finished and durable files that want their hint.
+    to_seal: Mutex<Vec<Finished>>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    stopped: bool,
+    paused: bool,
+    /// A file was finished.
+    nudged: bool,
+    progress: Option<MergeProgress>,
+}
+
+impl Keeper {
+    pub(crate) fn stop(&self) {
+        lock(&self.state).stopped = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn pause(&self) {
+        lock(&self.state).paused = true;
+    }
+
+    pub(crate) fn resume(&self) {
+        lock(&self.state).paused = false;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn is_paused(&self) -> bool {
+        lock(&self.state).paused
+    }
+
+    /// Tells the background that there may be work.
+    pub(crate) fn nudge(&self) {
+        lock(&self.state).nudged = true;
+        self.changed.notify_all();
+    }
+
+    /// Waits for the merge that is running, and keeps others from starting.
+    pub(crate) fn wait_for_merge(&self) -> MutexGuard<'_, ()> {
+        lock(&self.merging)
+    }
+
+    pub(crate) fn progress(&self) -> Option<MergeProgress> {
+        lock(&self.state).progress.clone()
+    }
+
+    pub(crate) fn set_progress(&self, progress: Option<MergeProgress>) {
+        lock(&self.state).progress = progress;
+    }
+
+    /// Returns when merges are not paused; false if the store is being closed.
+    pub(crate) fn wait_while_paused(&self) -> bool {
+        let mut state = lock(&self.state);
+        while state.paused && !state.stopped {
+            state = wait(&self.changed, state);
+        }
+        !state.stopped
+    }
+
+    /// Sleeps, but not longer than until the store is closed; false if it is. A nudge ends the sleep if asked to.
+    #[cfg(not(feature = "shuttle"))]
+    pub(crate) fn sleep(&self, duration: Duration, until_nudged: bool) -> bool {
+        let wake = |state: &mut State| !(state.stopped || until_nudged && state.nudged);
+        let state = lock(&self.state);
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, duration, wake)
+            .expect("no thread panicked while it held this lock");
+        if until_nudged {
+            state.nudged = false;
+        }
+        !state.stopped
+    }
+
+    /// In a simulation no time passes.
+    #[cfg(feature = "shuttle")]
+    pub(crate) fn sleep(&self, _: Duration, _: bool) -> bool {
+        !lock(&self.state).stopped
+    }
+}
+
+impl Engine {
+    pub(crate) fn start_threads(self: &Arc<Self>) -> Vec<JoinHandle<()>> {
+        let spawn = |name: &str, work: fn(&Self)| {
+            let engine = self.clone();
+            thread::Builder::new().name(name.into()).spawn(move || work(&engine))
+        };
+        let threads = [spawn("bitcask-sync", Self::keep_syncing), spawn("bitcask-merge", Self::keep_merging)];
+        // A thread that cannot be started is not missed: `must_wait` syncs when nobody else does, and close
+        // seals what is left.
+        threads
+            .into_iter()
+            .filter_map(|thread| {
+                thread.inspect_err(|e| tracing::error!(error = ?e, "cannot start a thread")).ok()
+            })
+            .collect()
+    }
+
+    /// Syncs at half the interval that the durability allows, so that a sync may take the other half.
+    fn keep_syncing(&self) {
+        let Durability::Interval(interval) = self.dir.options.durability else { return };
+        while self.keeper.sleep(interval / 2, false) {
+            if let Err(e) = self.sync_all() {
+                tracing::error!(error = ?e, "the background sync failed; the store takes no more writes");
+                return;
+            }
+        }
+    }
+
+    fn keep_merging(&self) {
+        let policy = &self.dir.options.merge;
+        let mut patience = 1;
+        while self.keeper.sleep(policy.check_interval * patience, true) {
+            if let Err(e) = self.sync_finished() {
+                tracing::error!(error = ?e, "cannot sync a finished file");
+            }
+            self.seal_finished();
+            if !policy.background {
+                continue;
+            }
+            match self.merge_if_worthwhile() {
+                Ok(worthwhile) => patience = if worthwhile { 1 } else { (patience * 2).min(64) },
+                Err(e) => {
+                    tracing::warn!(error = ?e, "a background merge failed");
+                    patience = (patience * 2).min(64);
+                }
+            }
+        }
+    }
+
+    /// Makes finished files durable, at every level of durability: only then can they have hints and be merged.
+    fn sync_finished(&self) -> Result<()> {
+        if lock(&self.writer).has_finished() { self.sync_all() } else { Ok(()) }
+    }
+
+    /// Takes files that have just become durable.
+    pub(crate) fn queue_for_sealing(&self, finished: Vec<Finished>) {
+        if !finished.is_empty() {
+            lock(&self.keeper.to_seal).extend(finished);
+            self.keeper.nudge();
+        }
+    }
+
+    /// Gives finished, durable files their hints. What fails is tried again the next time; until then the file is
+    /// not merged, and opening would scan it.
+    pub(crate) fn seal_finished(&self) {
+        let _sealing = lock(&self.keeper.sealing);
+        let waiting = std::mem::take(&mut *lock(&self.keeper.to_seal));
+        for finished in waiting {
+            if let Err(e) = self.seal(&finished) {
+                tracing::warn!(error = ?e, file = finished.data.id, "cannot seal a data file");
+                lock(&self.keeper.to_seal).push(finished);
+            }
+        }
+    }
+
+    fn seal(&self, finished: &Finished) -> Result<()> {
+        let Finished { data, file } = finished;
+        let len = data.len.load(Ordering::Acquire);
+        file.set_len(len).map_err(|e| Error::io("cannot cut to its length", &data.path, e))?;
+        let HintOf { header, mut entries } = hint_of(&self.dir, &**file, data)?;
+        if !header.ended {
+            return Err(Error::corrupt("the end mark of a finished file is damaged", &data.path, len));
+        }
+        publish_hint(&self.dir, header, &mut entries)?;
+        data.sealed.store(true, Ordering::Release);
+        tracing::info!(file = data.id, bytes = len, records = entries.len(), "sealed a data file");
+        Ok(())
+    }
+
+    /// Gives the active file a hint of what it holds so far, if it is worth it.
+    pub(crate) fn hint_active(&self) -> Result<()> {
+        let Some(active) = lock(&self.writer).unhinted(UNHINTED_BYTES) else { return Ok(()) };
+        let HintOf { header, mut entries } = hint_of(&self.dir, &*active.file, &active.data)?;
+        let header = HintHeader { ended: false, ..header };
+        publish_hint(&self.dir, header, &mut entries).map(|_| ())
+    }
+}

@@ -1,0 +1,391 @@
+//! The keydir: which place holds the newest record of each key.
+//!
+//! It does not hold keys. An entry is eight bytes: 22 bits of the key's hash, the *tag*, and the 42 bits of a
+//! [`Place`]. A lookup gives *candidates*, almost always none or one, and the caller confirms them against the
+//! records. So memory is the same whatever the length of the keys.
+//!
+//! The first 12 bits of the hash choose one of 4096 shards, each a small open-addressing table behind its own
+//! lock. The tag alone says where in its shard an entry wants to be, so a shard grows, by a quarter, without a
+//! look at any record, and no step moves more than one shard:
+//!
+//! ```text
+//!   hash   |  12: shard  |   22: tag   |  30: unused here (hint files keep all 64)  |
+//!   entry  |  22: tag  |  42: place  |        0 is an empty slot, no place is 0
+//!   home   =  tag * slots / 2^22, then on to the next free slot
+//! ```
+//!
+//! At a load between 0.68 and 0.85 an entry takes 9.4 to 11.8 bytes.
+//!
+//! One writer inserts and removes; merge only replaces, by compare-and-swap on the exact place; anyone reads.
+//! No lock is held while a record is read.
+
+use crate::fs::prefetch;
+use crate::place::{PLACE_BITS, Place};
+use crate::sync::{RwLock, read, write};
+
+const SHARD_BITS: u32 = 12;
+const TAG_BITS: u32 = 64 - PLACE_BITS;
+/// Entries for each 100 slots at which a shard grows, and to which it is resized.
+const LOAD_PERCENT_MAX: usize = 85;
+const LOAD_PERCENT_TARGET: usize = 68;
+/// Entries for each 100 slots below which a shard shrinks.
+const LOAD_PERCENT_MIN: usize = 40;
+const SLOTS_MIN: usize = 8;
+
+/// Key hash to place, for every live key.
+#[derive(Debug)]
+pub(crate) struct Keydir {
+    shards: Box<[RwLock<Shard>]>,
+    shard_bits: u32,
+}
+
+/// Places that may hold the newest record of a key.
+#[derive(Debug, Default)]
+pub(crate) struct Candidates {
+    first: Option<Place>,
+    /// Of other keys with the same tag: rare.
+    more: Vec<Place>,
+}
+
+impl Candidates {
+    fn push(&mut self, place: Place) {
+        match self.first {
+            None => self.first = Some(place),
+            Some(_) => self.more.push(place),
+        }
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = Place> + '_ {
+        self.first.into_iter().chain(self.more.iter().copied())
+    }
+}
+
+impl Keydir {
+    pub(crate) fn new() -> Self {
+        Self::with_shard_bits(SHARD_BITS)
+    }
+
+    /// With 2^`shard_bits` shards; small tests want few.
+    pub(crate) fn with_shard_bits(shard_bits: u32) -> Self {
+        let shards = (0..1_usize << shard_bits).map(|_| RwLock::new(Shard::default())).collect();
+        Self { shards, shard_bits }
+    }
+
+    /// Where the key with this hash may be.
+    pub(crate) fn candidates(&self, hash: u64) -> Candidates {
+        let mut candidates = Candidates::default();
+        let tag = self.tag(hash);
+        read(self.shard(hash)).each_with_tag(tag, |_, place| candidates.push(place));
+        candidates
+    }
+
+    /// Whether the entry for this hash at this very place is there, that is, whether the record there is live.
+    pub(crate) fn holds(&self, hash: u64, place: Place) -> bool {
+        read(self.shard(hash)).find(self.tag(hash), place).is_some()
+    }
+
+    /// Adds an entry for a key that has none.
+    pub(crate) fn insert(&self, hash: u64, place: Place) {
+        write(self.shard(hash)).insert(self.tag(hash), place);
+    }
+
+    /// Moves an entry from `old` to `new` if it is at `old`, and says whether it was. The only way in which merge
+    /// changes the keydir: had the key been written since, its entry would be elsewhere.
+    pub(crate) fn replace(&self, hash: u64, old: Place, new: Place) -> bool {
+        let mut shard = write(self.shard(hash));
+        let tag = self.tag(hash);
+        match shard.find(tag, old) {
+            Some(slot) => {
+                shard.slots[slot] = entry(tag, new);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Removes the entry at `old`, and says whether it was there.
+    pub(crate) fn remove(&self, hash: u64, old: Place) -> bool {
+        let mut shard = write(self.shard(hash));
+        match shard.find(self.tag(hash), old) {
+            Some(slot) => {
+                shard.remove(slot);
+                true
+            }
+            None => false,
+        }
+    }
+
+    /// Starts the cache miss of a lookup that will follow.
+    pub(crate) fn prefetch(&self, hash: u64) {
+        read(self.shard(hash)).prefetch(self.tag(hash));
+    }
+
+    /// Keys in the keydir.
+    pub(crate) fn len(&self) -> u64 {
+        self.shards.iter().map(|shard| read(shard).count as u64).sum()
+    }
+
+    /// Bytes of memory it takes.
+    pub(crate) fn memory(&self) -> u64 {
+        let slots: usize = self.shards.iter().map(|shard| read(shard).slots.len()).sum();
+        (slots * size_of::<u64>() + self.shards.len() * size_of::<RwLock<Shard>>()) as u64
+    }
+
+    pub(crate) fn shard_count(&self) -> usize {
+        self.shards.len()
+    }
+
+    /// The shard that a hash belongs to; ordered as the hashes are.
+    pub(crate) fn shard_index(&self, hash: u64) -> usize {
+        // In two steps, because there may be one shard, and a shift by 64 is none.
+        let index = hash >> 1 >> (63 - self.shard_bits);
+        usize::try_from(index).expect("there are few shards")
+    }
+
+    /// The first and the last hash that belong to a shard.
+    pub(crate) fn first_hash(&self, shard: usize) -> u64 {
+        (shard as u64) << 1 << (63 - self.shard_bits)
+    }
+
+    pub(crate) fn last_hash(&self, shard: usize) -> u64 {
+        self.first_hash(shard) | u64::MAX >> self.shard_bits
+    }
+
+    /// Forgets everything.
+    pub(crate) fn clear(&self) {
+        for shard in &self.shards {
+            *write(shard) = Shard::default();
+        }
+    }
+
+    /// Every place in a shard, in their order: the record that each key of it has now.
+    pub(crate) fn places(&self, shard: usize) -> Vec<Place> {
+        let mut places: Vec<_> = {
+            let shard = read(&self.shards[shard]);
+            shard.slots.iter().filter(|&&slot| slot != 0).map(|&slot| place_of(slot)).collect()
+        };
+        places.sort_unstable();
+        places
+    }
+
+    /// Fills an empty shard at once, with entries of hashes that belong to it.
+    pub(crate) fn fill(&self, shard: usize, entries: &[(u64, Place)]) {
+        let mut shard = write(&self.shards[shard]);
+        debug_assert_eq!(shard.count, 0, "a shard is filled once, when the store is opened");
+        shard.resize_for(entries.len());
+        for &(hash, place) in entries {
+            shard.insert(self.tag(hash), place);
+        }
+    }
+
+    fn shard(&self, hash: u64) -> &RwLock<Shard> {
+        &self.shards[self.shard_index(hash)]
+    }
+
+    fn tag(&self, hash: u64) -> u64 {
+        hash << self.shard_bits >> PLACE_BITS
+    }
+}
+
+/// A table with linear probing.
+#[derive(Debug, Default)]
+struct Shard {
+    slots: Box<[u64]>,
+    count: usize,
+}
+
+fn entry(tag: u64, place: Place) -> u64 {
+    tag << PLACE_BITS | place.units()
+}
+
+fn tag_of(entry: u64) -> u64 {
+    entry >> PLACE_BITS
+}
+
+fn place_of(entry: u64) -> Place {
+    Place::from_units(entry & ((1 << PLACE_BITS) - 1))
+}
+
+impl Shard {
+    /// Calls `each` with the slot and place of every entry with this tag.
+    #[inline]
+    fn each_with_tag(&self, tag: u64, mut each: impl FnMut(usize, Place)) {
+        if self.slots.is_empty() {
+            return;
+        }
+        let mut slot = self.home(tag);
+        loop {
+            let entry = self.slots[slot];
+            if entry == 0 {
+                return;
+            }
+            if tag_of(entry) == tag {
+                each(slot, place_of(entry));
+            }
+            slot = self.after(slot);
+        }
+    }
+
+    fn find(&self, tag: u64, place: Place) -> Option<usize> {
+        let mut found = None;
+        self.each_with_tag(tag, |slot, other| {
+            if other == place {
+                found = Some(slot);
+            }
+        });
+        found
+    }
+
+    fn insert(&mut self, tag: u64, place: Place) {
+        if (self.count + 1) * 100 > self.slots.len() * LOAD_PERCENT_MAX {
+            self.resize_for(self.count + 1);
+        }
+        self.place(entry(tag, place));
+        self.count += 1;
+    }
+
+    fn place(&mut self, entry: u64) {
+        let mut slot = self.home(tag_of(entry));
+        while self.slots[slot] != 0 {
+            slot = self.after(slot);
+        }
+        self.slots[slot] = entry;
+    }
+
+    /// Empties a slot and moves the entries behind it up, so that no lookup stops too early.
+    fn remove(&mut self, mut hole: usize) {
+        let mut slot = hole;
+        loop {
+            slot = self.after(slot);
+            let entry = self.slots[slot];
+            if entry == 0 {
+                break;
+            }
+            // An entry may move into the hole unless its home lies behind the hole, on its way to where it is.
+            let home = self.home(tag_of(entry));
+            let stays =
+                if hole <= slot { hole < home && home <= slot } else { hole < home || home <= slot };
+            if !stays {
+                self.slots[hole] = entry;
+                hole = slot;
+            }
+        }
+        self.slots[hole] = 0;
+        self.count -= 1;
+        if self.slots.len() > SLOTS_MIN && self.count * 100 < self.slots.len() * LOAD_PERCENT_MIN {
+            self.resize_for(self.count);
+        }
+    }
+
+    /// Gives the shard as many slots as suit `count` entries. Entries keep their order, so this is one pass.
+    fn resize_for(&mut self, count: usize) {
+        let slots = (count * 100 / LOAD_PERCENT_TARGET + 1).max(SLOTS_MIN);
+        let old = std::mem::replace(&mut self.slots, vec![0; slots].into_boxed_slice());
+        for &entry in old.iter().filter(|&&entry| entry != 0) {
+            self.place(entry);
+        }
+    }
+
+    fn prefetch(&self, tag: u64) {
+        if let Some(slot) = self.slots.get(self.home(tag)) {
+            prefetch(slot);
+        }
+    }
+
+    fn home(&self, tag: u64) -> usize {
+        let slot = (tag * self.slots.len() as u64) >> TAG_BITS;
+        usize::try_from(slot).expect("less than the number of slots")
+    }
+
+    fn after(&self, slot: usize) -> usize {
+        if slot + 1 == self.slots.len() { 0 } else { slot + 1 }
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+    use std::collections::HashMap;
+
+    /// A cheap permutation, so that tests need no random source.
+    fn scramble(n: u64) -> u64 {
+        let n = (n ^ 0x9e37_79b9_7f4a_7c15).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        (n ^ (n >> 31)).wrapping_mul(0x94d0_49bb_1331_11eb)
+    }
+
+    fn place(n: u64) -> Place {
+        Place::from_units(n + 1)
+    }
+
+    #[test]
+    fn behaves_as_a_map_through_growth_and_removal() {
+        let keydir = Keydir::with_shard_bits(2);
+        let mut model = HashMap::new();
+        for step in 0..60_000_u64 {
+            let hash = scramble(scramble(step) % 5_000);
+            match (model.get(&hash).copied(), step % 3) {
+                (None, _) => {
+                    keydir.insert(hash, place(step));
+                    model.insert(hash, place(step));
+                }
+                (Some(old), 0) => {
+                    assert!(keydir.remove(hash, old));
+                    model.remove(&hash);
+                }
+                (Some(old), _) => {
+                    assert!(!keydir.replace(hash, place(step + 1), place(step)));
+                    assert!(keydir.replace(hash, old, place(step)));
+                    model.insert(hash, place(step));
+                }
+            }
+        }
+        assert_eq!(keydir.len(), model.len() as u64);
+        for (&hash, &place) in &model {
+            assert!(keydir.holds(hash, place));
+        }
+        let mut places: Vec<_> = (0..4).flat_map(|shard| keydir.places(shard)).collect();
+        let mut expected: Vec<_> = model.values().copied().collect();
+        places.sort_unstable();
+        expected.sort_unstable();
+        assert_eq!(places, expected);
+    }
+
+    #[test]
+    fn removing_everything_shrinks_it() {
+        let keydir = Keydir::with_shard_bits(0);
+        for n in 0..10_000 {
+            keydir.insert(scramble(n), place(n));
+        }
+        let full = keydir.memory();
+        for n in 0..10_000 {
+            assert!(keydir.remove(scramble(n), place(n)));
+        }
+        assert_eq!(keydir.len(), 0);
+        assert!(keydir.memory() * 100 < full);
+    }
+
+    #[test]
+    fn memory_stays_within_its_promise_from_a_million_keys_on() {
+        let keydir = Keydir::new();
+        let mut worst = 0.0_f64;
+        for n in 0..2_000_000 {
+            keydir.insert(scramble(n), place(n));
+            if n >= 1_000_000 && n % 50_000 == 0 {
+                worst = worst.max(keydir.memory() as f64 / (n + 1) as f64);
+            }
+        }
+        assert!(worst <= 16.0, "{worst} bytes a key");
+    }
+
+    #[test]
+    fn entries_of_one_tag_are_told_apart_by_place() {
+        let keydir = Keydir::with_shard_bits(4);
+        for n in 0..10 {
+            keydir.insert(42 << 40, place(n));
+        }
+        assert_eq!(keydir.candidates(42 << 40).iter().count(), 10);
+        assert!(keydir.remove(42 << 40, place(3)));
+        assert!(!keydir.holds(42 << 40, place(3)));
+        assert_eq!(keydir.candidates(42 << 40).iter().count(), 9);
+    }
+}

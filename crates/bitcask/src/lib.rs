@@ -1,0 +1,70 @@
+//! An embedded key-value store: a log-structured hash table that survives power loss.
+//!
+//! One writer appends records to the active data file of a directory; the keydir, in memory, maps each key to the place
+//! of its newest record; finished files never change; merge gives back the space of dead records; hint files
+//! make start-up fast. A put is one append, a get is at most one disk read.
+//!
+//! ```
+//! use bitcask::{Bitcask, WriteBatch};
+//! # let dir = std::env::temp_dir().join(format!("bitcask-doc-lib-{}", std::process::id()));
+//!
+//! let db = Bitcask::open(&dir)?;
+//! db.put(b"mykey", b"myvalue")?;
+//! assert_eq!(db.get(b"mykey")?.unwrap(), "myvalue");
+//!
+//! let mut batch = WriteBatch::new();
+//! batch.put("a", "1").put("b", "2").delete("mykey");
+//! db.write(&batch)?;
+//!
+//! for entry in db.iter() {
+//!     let (key, value) = entry?;
+//!     println!("{} = {value:?}", key.escape_ascii());
+//! }
+//! db.close()?;
+//! # std::fs::remove_dir_all(&dir).ok();
+//! # Ok::<(), bitcask::Error>(())
+//! ```
+//!
+//! - [`Bitcask`]: the store. [`Options`]: how it is opened. [`Durability`]: what a power loss can take.
+//! - [`Error`] and [`ErrorKind`]: what to do when something fails.
+//! - The format is in `docs/format.md`, the promises in `docs/durability.md`, the design in `ARCHITECTURE.md`.
+//!
+//! Feature `testing` adds [`fs::sim`], a simulated disk and clock, for crash tests of programs built on this crate.
+
+mod batch;
+mod db;
+mod directory;
+mod durable;
+mod error;
+mod files;
+#[cfg(feature = "testing")]
+pub mod fs;
+#[cfg(not(feature = "testing"))]
+#[expect(unreachable_pub, reason = "public with the feature `testing`")]
+mod fs;
+mod header;
+mod hint;
+mod iter;
+mod keeper;
+mod keydir;
+mod load;
+mod merge;
+mod name;
+mod options;
+mod place;
+mod record;
+mod recovery;
+mod scan;
+mod stats;
+mod sync;
+mod writer;
+
+pub use batch::WriteBatch;
+pub use db::{Bitcask, Value};
+pub use error::{Error, ErrorKind, Result};
+pub use iter::{Iter, Keys};
+pub use merge::{MergeProgress, MergeReport};
+pub use options::{Durability, IoMode, MergePolicy, Options};
+pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
+pub use recovery::{Cut, Recovery};
+pub use stats::{FileStats, Latency, Stats};

@@ -1,0 +1,644 @@
+//! Merge: giving back the space of dead records. The only code that removes data.
+//!
+//! A step takes a few sealed files whose live records fit into one, and makes of them one new file:
+//!
+//! 1. Read each input from front to back. A value is copied if the keydir has it at this very place; a tombstone if it
+//!    may still hide something. Everything is checked before it is copied.
+//! 2. Make the output durable. Make the *log* durable: what superseded the records that were not copied may be
+//!    a moment old, and must not be lost when they are.
+//! 3. Publish the output and its hint.
+//! 4. Move the keydir's entries, each by compare-and-swap from the old place to the new. A key that was written
+//!    since stays as it is.
+//! 5. Take the inputs out of use, remove their names, and make that durable.
+//!
+//! A crash anywhere leaves inputs, outputs, or both; records that are there twice have one sequence number and are one.
+//!
+//! A tombstone is dropped when no *other* file, the other inputs included, holds an older record with its hash.
+//! The other inputs count because names are removed one by one, and a crash may bring any of them back; so a tombstone
+//! whose last old record goes in this step goes in the next. Its own file does not count: they go together.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::db::Engine;
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::files::DataFile;
+use crate::fs::{File, write_all_at};
+use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
+use crate::hint::{HintCursor, HintEntry, HintFile, HintHeader};
+use crate::name;
+use crate::options::MergePolicy;
+use crate::place::Place;
+use crate::record::{
+    self, Fields, Flags, LogPosition, MARK_LEN, Mark, Record, record_len,
+};
+use crate::recovery::{attach_file, publish_hint};
+use crate::scan::Scanner;
+use crate::stats::count;
+use crate::sync::atomic::Ordering;
+use crate::sync::lock;
+
+/// Bytes written at a time.
+const WRITE_LEN: usize = 1 << 20;
+/// Bytes read between two looks at pause, stop and rate.
+const STRIDE: u64 = 1 << 20;
+/// Small files that start a background merge.
+const SMALL_FILES_TRIGGER: usize = 8;
+/// A background merge that gives back less than this part of what it read was not worthwhile.
+const WORTHWHILE_RATIO: u64 = 10;
+/// Passes of an explicit merge: tombstones may need a second, and what they hid in the second a third.
+const PASSES_MAX: usize = 4;
+
+/// How far a merge is.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MergeProgress {
+    /// Files that it will read, as far as is known.
+    pub files: usize,
+    /// Files read and removed.
+    pub files_done: usize,
+    /// Bytes that it will read.
+    pub bytes: u64,
+    /// Bytes read.
+    pub bytes_read: u64,
+    /// Bytes written.
+    pub bytes_written: u64,
+}
+
+/// What a merge did.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct MergeReport {
+    /// Files read and removed.
+    pub files_removed: usize,
+    /// Files written.
+    pub files_written: usize,
+    /// Bytes of the files read.
+    pub bytes_read: u64,
+    /// Bytes of the files written.
+    pub bytes_written: u64,
+    /// Records kept, tombstones included.
+    pub records_kept: u64,
+    /// Whether it was stopped before its end.
+    pub stopped: bool,
+}
+
+impl MergeReport {
+    /// Bytes given back to the disk.
+    pub fn reclaimed_bytes(&self) -> u64 {
+        self.bytes_read.saturating_sub(self.bytes_written)
+    }
+}
+
+type OnProgress<'a> = &'a mut dyn FnMut(&MergeProgress) -> ControlFlow<()>;
+
+/// What one merge, of one step or several, shares between its steps.
+struct Job<'a> {
+    engine: &'a Engine,
+    on_progress: OnProgress<'a>,
+    progress: MergeProgress,
+    report: MergeReport,
+    started_ns: u64,
+    seen: u64,
+}
+
+/// The file that a step writes.
+struct Output {
+    file: Box<dyn File>,
+    id: u64,
+    path: PathBuf,
+    seed: u32,
+    buffer: Vec<u8>,
+    end: u64,
+    digest: u32,
+    seq_max: u64,
+    entries: Vec<HintEntry>,
+    /// What each entry's record was.
+    origins: Vec<Origin>,
+}
+
+/// What a record was before it was copied.
+#[derive(Clone, Copy, Debug)]
+enum Origin {
+    /// The newest value of its key, at this place.
+    Live(Place),
+    Tombstone(HiddenIn),
+}
+
+/// Where the records are that a tombstone still hides.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum HiddenIn {
+    /// Only in files of the same step: the tombstone can go when they are gone.
+    Inputs,
+    Others,
+}
+
+/// By sequence number, the tombstones that must be kept.
+type Needed = HashMap<u64, HiddenIn>;
+
+impl Engine {
+    /// Merges all that has anything dead, the active file included.
+    pub(crate) fn merge_everything(&self, on_progress: OnProgress<'_>) -> Result<MergeReport> {
+        let _merging = self.keeper.wait_for_merge();
+        self.check_open()?;
+        self.finish_active_if_dead()?;
+        self.sync_all()?;
+        self.seal_finished();
+        let mut job = Job::new(self, on_progress);
+        let mut dropped_before = u64::MAX;
+        for _ in 0..PASSES_MAX {
+            let reclaimable = |file: &DataFile| self.reclaimable(file) > 0;
+            let inputs = self.mergeable(reclaimable, self.dir.options.merge.small_file_bytes);
+            let read_before = (job.report.bytes_read, job.report.bytes_written);
+            job.run(inputs)?;
+            let read = job.report.bytes_read - read_before.0;
+            let dropped = read - (job.report.bytes_written - read_before.1).min(read);
+            if read == 0 || dropped == 0 || job.report.stopped || dropped > dropped_before {
+                break;
+            }
+            dropped_before = dropped;
+        }
+        Ok(job.finish())
+    }
+
+    /// Merges what the policy says, if it says so now. Gives whether that was worth the work.
+    pub(crate) fn merge_if_worthwhile(&self) -> Result<bool> {
+        let policy = &self.dir.options.merge;
+        if !policy.background || !self.in_window(policy) || self.keeper.is_paused() {
+            return Ok(true);
+        }
+        let _merging = self.keeper.wait_for_merge();
+        let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < policy.small_file_bytes;
+        let reaches = |file: &DataFile, ratio: f64, bytes: u64| {
+            let (dead, len) = (self.reclaimable(file), file.len.load(Ordering::Relaxed));
+            dead > 0 && (dead >= bytes || dead as f64 >= ratio * len as f64)
+        };
+        let sealed = self.mergeable(|_| true, 0);
+        let triggered = sealed
+            .iter()
+            .any(|file| reaches(file, policy.dead_ratio_trigger, policy.dead_bytes_trigger))
+            || sealed.iter().filter(|file| small(file)).count() >= SMALL_FILES_TRIGGER;
+        if !triggered {
+            return Ok(true);
+        }
+        let joins =
+            |file: &DataFile| reaches(file, policy.dead_ratio_threshold, policy.dead_bytes_threshold);
+        let inputs = self.mergeable(joins, policy.small_file_bytes);
+        let mut unwatched = |_: &MergeProgress| ControlFlow::Continue(());
+        let mut job = Job::new(self, &mut unwatched);
+        let result = job.run(inputs);
+        let report = job.finish();
+        result?;
+        let joined_files = report.files_removed > report.files_written + 1;
+        Ok(joined_files || report.reclaimed_bytes() * WORTHWHILE_RATIO >= report.bytes_read)
+    }
+
+    fn in_window(&self, policy: &MergePolicy) -> bool {
+        let Some((from, to)) = policy.window_utc_hours else { return true };
+        let hour = self.dir.clock.wall_ms() / 3_600_000 % 24;
+        let (from, to) = (u64::from(from), u64::from(to));
+        if from < to { (from..to).contains(&hour) } else { hour >= from || hour < to }
+    }
+
+    /// Bytes that a merge of this file would give back, as far as is known.
+    fn reclaimable(&self, file: &DataFile) -> u64 {
+        let dead = file.dead.load(Ordering::Relaxed);
+        // Tombstones that were needed when last looked at are worth another look when files are gone since.
+        let needed_at = file.tombstones_needed_at.load(Ordering::Relaxed);
+        let tombstones = if self.dir.files.removals() >= needed_at {
+            file.tombstones.load(Ordering::Relaxed)
+        } else {
+            0
+        };
+        dead + tombstones
+    }
+
+    /// The sealed files that `wanted` wants, and those smaller than `small_bytes` if they are several.
+    fn mergeable(&self, wanted: impl Fn(&DataFile) -> bool, small_bytes: u64) -> Vec<Arc<DataFile>> {
+        let files: Vec<_> = self
+            .dir
+            .files
+            .files()
+            .into_iter()
+            .filter(|file| file.sealed.load(Ordering::Acquire))
+            .filter(|file| !file.damaged.load(Ordering::Acquire))
+            .collect();
+        let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < small_bytes;
+        let several = files.iter().filter(|file| small(file) || wanted(file)).count() > 1;
+        files.into_iter().filter(|file| wanted(file) || several && small(file)).collect()
+    }
+
+    fn finish_active_if_dead(&self) -> Result<()> {
+        let mut writer = lock(&self.writer);
+        writer.check()?;
+        if writer.active().is_some_and(|file| self.reclaimable(file) > 0) {
+            writer.finish_active(&self.dir)?;
+        }
+        Ok(())
+    }
+
+    /// The inputs' tombstones that may still hide an older record in another file.
+    fn tombstones_needed(&self, inputs: &[Arc<DataFile>]) -> Result<Needed> {
+        let mut needed = Needed::new();
+        for input in inputs {
+            let tombstones = match self.hint(input)? {
+                Some(hint) => hint.tombstones()?.ok(),
+                None => None,
+            };
+            let Some(tombstones) = tombstones else {
+                return Err(Error::corrupt("the hint file is gone or damaged", &input.path, 0));
+            };
+            let Some(seq_max) = tombstones.iter().map(|&(_, seq)| seq).max() else { continue };
+            for other in self.dir.files.files() {
+                let newer = other.seq_min.load(Ordering::Acquire) > seq_max;
+                if other.id != input.id && !newer {
+                    let is_input = inputs.iter().any(|input| input.id == other.id);
+                    let hidden_in = if is_input { HiddenIn::Inputs } else { HiddenIn::Others };
+                    self.add_needed(&tombstones, &other, hidden_in, &mut needed)?;
+                }
+            }
+        }
+        Ok(needed)
+    }
+
+    /// Adds the tombstones that `other` holds older records for.
+    fn add_needed(
+        &self,
+        tombstones: &[(u64, u64)],
+        other: &DataFile,
+        hidden_in: HiddenIn,
+        needed: &mut Needed,
+    ) -> Result<()> {
+        let hint = if other.sealed.load(Ordering::Acquire) { self.hint(other)? } else { None };
+        let mut cursor = hint.as_ref().map(HintCursor::for_search);
+        for &(hash, seq) in tombstones {
+            // What cannot be looked up may hold anything.
+            let holds_older = match &mut cursor {
+                Some(cursor) => cursor.has_older(hash, seq)?.unwrap_or(true),
+                None => true,
+            };
+            if holds_older {
+                let known = needed.entry(seq).or_insert(hidden_in);
+                *known = hidden_in.max(*known);
+            }
+        }
+        Ok(())
+    }
+
+    fn hint(&self, file: &DataFile) -> Result<Option<HintFile>> {
+        let path = self.dir.hint_path(file.id);
+        let hint = HintFile::open(self.dir.open_file(&path)?, &path)?;
+        Ok(hint.filter(|hint| hint.header.seed == file.seed && hint.header.ended))
+    }
+}
+
+/// Why a step ended early.
+enum Stop {
+    Asked,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
+impl<'a> Job<'a> {
+    fn new(engine: &'a Engine, on_progress: OnProgress<'a>) -> Self {
+        Self {
+            engine,
+            on_progress,
+            progress: MergeProgress::default(),
+            report: MergeReport::default(),
+            started_ns: engine.dir.clock.monotonic_ns(),
+            seen: 0,
+        }
+    }
+
+    fn finish(self) -> MergeReport {
+        self.engine.keeper.set_progress(None);
+        self.report
+    }
+
+    /// Merges `inputs`, in steps whose live records fit one file. Those with the least to copy come first, so
+    /// that on a disk that is nearly full the first steps make room for the next.
+    fn run(&mut self, mut inputs: Vec<Arc<DataFile>>) -> Result<()> {
+        let live = |file: &DataFile| {
+            file.len.load(Ordering::Relaxed).saturating_sub(file.dead.load(Ordering::Relaxed))
+        };
+        inputs.sort_by_key(|file| live(file));
+        self.progress.files += inputs.len();
+        self.progress.bytes +=
+            inputs.iter().map(|file| file.len.load(Ordering::Relaxed)).sum::<u64>();
+        let mut inputs = inputs.into_iter().peekable();
+        while let Some(first) = inputs.next() {
+            let mut bytes = live(&first);
+            let mut group = vec![first];
+            while let Some(next) =
+                inputs.next_if(|next| bytes + live(next) <= self.engine.dir.options.max_file_size)
+            {
+                bytes += live(&next);
+                group.push(next);
+            }
+            match self.step(&group, bytes) {
+                Ok(()) => {}
+                Err(Stop::Asked) => {
+                    self.report.stopped = true;
+                    return Ok(());
+                }
+                Err(Stop::Failed(error)) => {
+                    tracing::warn!(error = ?error, "a merge failed");
+                    return Err(error);
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn step(&mut self, inputs: &[Arc<DataFile>], live_bytes: u64) -> std::result::Result<(), Stop> {
+        let engine = self.engine;
+        let dir = &engine.dir;
+        let removals = dir.files.removals();
+        let needed = engine.tombstones_needed(inputs)?;
+        let mut output = None;
+        let copied = inputs
+            .iter()
+            .try_for_each(|input| self.copy_live(input, &needed, live_bytes, &mut output))
+            .and_then(|()| Ok(self.make_durable(output.as_mut())?));
+        if copied.is_err()
+            && let Some(output) = &output
+        {
+            // Ignored: what is left of it is swept when the store is opened.
+            drop(dir.fs.remove(&name::temporary_path(&output.path)));
+        }
+        copied?;
+
+        let written = output.as_ref().map_or(0, |output| output.end);
+        if let Some(output) = output {
+            self.report.files_written += 1;
+            self.report.bytes_written += output.end;
+            self.report.records_kept += output.entries.len() as u64;
+            self.publish(output, removals)?;
+        }
+        self.remove(inputs)?;
+        count(&engine.stats.merges, 1);
+        let removed: u64 = inputs.iter().map(|input| input.len.load(Ordering::Relaxed)).sum();
+        count(&engine.stats.reclaimed, removed.saturating_sub(written));
+        tracing::info!(inputs = inputs.len(), report = ?self.report, "merged");
+        Ok(())
+    }
+
+    /// Copies what is live in `input`.
+    fn copy_live(
+        &mut self,
+        input: &Arc<DataFile>,
+        needed: &Needed,
+        live_bytes: u64,
+        output: &mut Option<Output>,
+    ) -> std::result::Result<(), Stop> {
+        let dir = &self.engine.dir;
+        let file = dir.open_file(&input.path)?;
+        let mut scanner = Scanner::from_start(&*file, &input.path, input.seed)?;
+        let mut ended = false;
+        let mut looked_at = 0;
+        while let Some((offset, record)) = scanner.next()? {
+            if record.flags.has(Flags::END) {
+                ended = true;
+                break;
+            }
+            let (hash, place) = (dir.hash(record.key), input.place(offset));
+            let origin = if record.flags.has(Flags::VALUE) {
+                dir.keydir.holds(hash, place).then_some(Origin::Live(place))
+            } else if record.flags.has(Flags::TOMBSTONE) {
+                needed.get(&record.seq).copied().map(Origin::Tombstone)
+            } else {
+                None
+            };
+            if let Some(origin) = origin {
+                if output.is_none() {
+                    *output = Some(Output::create(self.engine, live_bytes)?);
+                }
+                let output = output.as_mut().expect("it was just created");
+                output.copy(&record, hash, origin)?;
+            }
+            if offset - looked_at >= STRIDE {
+                self.advance(offset - looked_at, output.as_ref())?;
+                looked_at = offset;
+            }
+        }
+        if !ended {
+            input.damaged.store(true, Ordering::Release);
+            let fault = scanner.fault().unwrap_or(record::Fault::Short);
+            return Err(input.fault(scanner.offset(), fault).into());
+        }
+        self.advance(scanner.offset() - looked_at, output.as_ref())
+    }
+
+    /// Reports progress, and waits as pause and rate ask for.
+    fn advance(&mut self, bytes: u64, output: Option<&Output>) -> std::result::Result<(), Stop> {
+        let engine = self.engine;
+        self.progress.bytes_read += bytes;
+        self.progress.bytes_written = self.report.bytes_written + output.map_or(0, |o| o.end);
+        engine.keeper.set_progress(Some(self.progress.clone()));
+        if (self.on_progress)(&self.progress).is_break() || !engine.keeper.wait_while_paused() {
+            return Err(Stop::Asked);
+        }
+        let moved = self.progress.bytes_read + self.progress.bytes_written;
+        if let Some(rate) = engine.dir.options.merge.rate_bytes_per_second {
+            let due_ns = u128::from(moved - self.seen.min(moved)) * 1_000_000_000 / u128::from(rate);
+            let now_ns = engine.dir.clock.monotonic_ns();
+            let due_ns = self.started_ns + u64::try_from(due_ns).unwrap_or(u64::MAX / 2);
+            let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
+            if engine.dir.options.threads && !wait.is_zero() && !engine.keeper.sleep(wait, false) {
+                return Err(Stop::Asked);
+            }
+            // Time that was lost to pauses is not made up for.
+            (self.started_ns, self.seen) = (due_ns.max(now_ns), moved);
+        }
+        Ok(())
+    }
+
+    /// Makes the output durable, and the log with it: see the module's story.
+    fn make_durable(&mut self, output: Option<&mut Output>) -> Result<()> {
+        if let Some(output) = output {
+            output.finish()?;
+        }
+        self.engine.sync_all()
+    }
+
+    /// Gives the output its name and hint, and moves the keydir's entries to it.
+    fn publish(&mut self, output: Output, removals: u64) -> Result<()> {
+        let dir = &self.engine.dir;
+        let Output { path, id, seed, end, digest, seq_max, mut entries, origins, .. } = output;
+        let failed = |e| Error::io("cannot publish", &path, e);
+        let moves: Vec<_> = entries.iter().map(|entry| (entry.hash, entry.offset)).collect();
+        let lens: Vec<_> = entries.iter().map(|entry| entry.len).collect();
+        dir.fs.rename(&name::temporary_path(&path), &path).map_err(failed)?;
+        dir.fs.sync_dir(&dir.path).map_err(failed)?;
+        let covered = end - MARK_LEN as u64;
+        let header = HintHeader {
+            ended: true,
+            seed,
+            file_id: id,
+            covered,
+            count: 0,
+            seq_max,
+            seq_min: 0,
+            digest,
+        };
+        let hint = publish_hint(dir, header, &mut entries)?;
+
+        let file: Arc<dyn File> = dir.open_file(&path)?.into();
+        let data = attach_file(dir, (id, FileKind::Merged, seed), &path, &file, end)?;
+        let seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
+        data.seq_min.store(seq_min, Ordering::Release);
+        data.sealed.store(hint.is_some(), Ordering::Release);
+        data.tombstones_needed_at.store(removals + 2, Ordering::Relaxed);
+        for (((hash, offset), len), origin) in moves.into_iter().zip(lens).zip(origins) {
+            match origin {
+                Origin::Tombstone(HiddenIn::Inputs) => data.add_dead(len),
+                Origin::Tombstone(HiddenIn::Others) => {
+                    data.tombstones.fetch_add(len, Ordering::Relaxed);
+                }
+                Origin::Live(old) => {
+                    if !dir.keydir.replace(hash, old, data.place(offset)) {
+                        data.add_dead(len);
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Removes files that hold nothing any more.
+    fn remove(&mut self, inputs: &[Arc<DataFile>]) -> Result<()> {
+        let engine = self.engine;
+        let dir = &engine.dir;
+        dir.files.remove(inputs);
+        // If it is not certain that names are gone, no tombstone may be dropped any more.
+        remove_names(dir, inputs).inspect_err(|e| lock(&engine.writer).poison(e))?;
+        dir.files.count_removal();
+        self.progress.files_done += inputs.len();
+        self.report.files_removed += inputs.len();
+        self.report.bytes_read +=
+            inputs.iter().map(|input| input.len.load(Ordering::Relaxed)).sum::<u64>();
+        Ok(())
+    }
+}
+
+/// Removes the names of data files and their hints, durably.
+fn remove_names(dir: &Directory, files: &[Arc<DataFile>]) -> Result<()> {
+    for file in files {
+        let failed = |path: &Path, e| Error::io("cannot remove", path, e);
+        dir.fs.remove(&file.path).map_err(|e| failed(&file.path, e))?;
+        let hint_path = dir.hint_path(file.id);
+        match dir.fs.remove(&hint_path) {
+            // Somebody else removed it: it is as it should be.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => {}
+            result => result.map_err(|e| failed(&hint_path, e))?,
+        }
+    }
+    dir.fs
+        .sync_dir(&dir.path)
+        .map_err(|e| Error::io("cannot sync the directory", &dir.path, e))
+}
+
+impl Output {
+    fn create(engine: &Engine, live_bytes: u64) -> Result<Self> {
+        let dir = &engine.dir;
+        let (id, next_seq) = {
+            let mut writer = lock(&engine.writer);
+            (writer.take_file_id()?, writer.next_seq)
+        };
+        let path = dir.data_path(FileKind::Merged, id);
+        let file = dir.create_temporary(&path)?;
+        let [a, b, c, d, ..] = dir.fs.random();
+        let header = FileHeader {
+            kind: FileKind::Merged,
+            salt: u32::from_le_bytes([a, b, c, d]),
+            store_id: dir.store_id,
+            file_id: id,
+            next_seq,
+            created_ms: dir.clock.wall_ms(),
+        };
+        let (buffer, seed) = header.encode();
+        let output = Self {
+            file,
+            id,
+            path,
+            seed,
+            buffer: buffer.to_vec(),
+            end: FILE_HEADER_LEN as u64,
+            digest: 0,
+            seq_max: 0,
+            entries: Vec::new(),
+            origins: Vec::new(),
+        };
+        // A full disk is met now, and not when half is copied. Where space cannot be reserved, it is met later.
+        match output.file.allocate(live_bytes + MARK_LEN as u64) {
+            Err(e) if e.kind() != std::io::ErrorKind::Unsupported => {
+                drop(dir.fs.remove(&name::temporary_path(&output.path)));
+                Err(Error::io("cannot reserve space for a merged file", &output.path, e))
+            }
+            _ => Ok(output),
+        }
+    }
+
+    /// Appends a record that was just checked, as a record of its own.
+    fn copy(&mut self, record: &Record<'_>, hash: u64, origin: Origin) -> Result<()> {
+        let offset = self.end;
+        let flags = record.flags.without(Flags::MEMBER);
+        let fields = Fields {
+            flags,
+            seq: record.seq,
+            time_ms: record.time_ms,
+            key: record.key,
+            value: record.value,
+        };
+        self.append(&fields)?;
+        self.entries.push(HintEntry::of(hash, offset, record));
+        self.origins.push(origin);
+        Ok(())
+    }
+
+    fn append(&mut self, fields: &Fields<'_>) -> Result<()> {
+        let len = record_len(fields.key.len(), fields.value.len());
+        let start = self.buffer.len();
+        self.buffer.resize(start + usize::try_from(len).expect("a record fits the address space"), 0);
+        let checksum = record::encode(fields, self.end, self.seed, &mut self.buffer[start..]);
+        self.end += len;
+        self.seq_max = self.seq_max.max(fields.seq);
+        if !fields.flags.has(Flags::END) {
+            self.digest = record::digest(self.digest, checksum);
+        }
+        if self.buffer.len() >= WRITE_LEN {
+            self.write()?;
+        }
+        Ok(())
+    }
+
+    fn write(&mut self) -> Result<()> {
+        let offset = self.end - self.buffer.len() as u64;
+        write_all_at(&*self.file, &self.buffer, offset)
+            .map_err(|e| Error::io("cannot write", &self.path, e))?;
+        self.buffer.clear();
+        Ok(())
+    }
+
+    /// Ends the file, cuts it to its length and makes it durable.
+    fn finish(&mut self) -> Result<()> {
+        let value = Mark { durable: LogPosition::default(), digest: self.digest }.encode();
+        let flags = Flags::MARK.and(Flags::END);
+        self.append(&Fields { flags, seq: self.seq_max, time_ms: 0, key: &[], value: &value })?;
+        self.write()?;
+        self.file
+            .set_len(self.end)
+            .and_then(|()| self.file.sync())
+            .map_err(|e| Error::io("cannot sync", &self.path, e))
+    }
+}

@@ -1,0 +1,87 @@
+//! The names of a store's files: the only place that makes or reads them.
+
+use std::ffi::OsStr;
+use std::path::{Path, PathBuf};
+
+use crate::header::FileKind;
+
+/// The file that is locked while a process writes.
+pub(crate) const LOCK_NAME: &str = "LOCK";
+
+/// What a name in the directory stands for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Name {
+    /// A data file. The name says who wrote it, so that this is known when the header is damaged.
+    Data(FileKind, u64),
+    Hint(u64),
+    /// A file that was being written when a process died.
+    Temporary,
+    Lock,
+    Foreign,
+}
+
+impl Name {
+    /// Only names that this module makes are ours: `7.data`, say, is foreign.
+    pub(crate) fn of(name: &OsStr) -> Self {
+        let Some(name) = name.to_str() else { return Self::Foreign };
+        if name == LOCK_NAME {
+            return Self::Lock;
+        }
+        if let Some(target) = name.strip_suffix(".tmp") {
+            let ours = matches!(Self::of(OsStr::new(target)), Self::Data(..) | Self::Hint(_));
+            return if ours { Self::Temporary } else { Self::Foreign };
+        }
+        let data = |kind, id| file_id(id).map_or(Self::Foreign, |id| Self::Data(kind, id));
+        match name.split_once('.') {
+            Some((id, "data")) => data(FileKind::Log, id),
+            Some((id, "merged")) => data(FileKind::Merged, id),
+            Some((id, "hint")) => file_id(id).map_or(Self::Foreign, Self::Hint),
+            _ => Self::Foreign,
+        }
+    }
+}
+
+fn file_id(digits: &str) -> Option<u64> {
+    let id = digits.parse().ok()?;
+    (format!("{id:012}") == digits).then_some(id)
+}
+
+pub(crate) fn data_path(dir: &Path, kind: FileKind, id: u64) -> PathBuf {
+    let extension = match kind {
+        FileKind::Log => "data",
+        FileKind::Merged => "merged",
+    };
+    dir.join(format!("{id:012}.{extension}"))
+}
+
+pub(crate) fn hint_path(dir: &Path, id: u64) -> PathBuf {
+    dir.join(format!("{id:012}.hint"))
+}
+
+/// Where a file is written before it gets its name.
+pub(crate) fn temporary_path(path: &Path) -> PathBuf {
+    let mut name = path.as_os_str().to_owned();
+    name.push(".tmp");
+    name.into()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_names_that_we_make_are_ours() {
+        let of = |name: &str| Name::of(OsStr::new(name));
+        assert_eq!(of("000000000007.data"), Name::Data(FileKind::Log, 7));
+        assert_eq!(of("000000000007.merged"), Name::Data(FileKind::Merged, 7));
+        assert_eq!(of("18446744073709551615.hint"), Name::Hint(u64::MAX));
+        assert_eq!(of("000000000007.hint.tmp"), Name::Temporary);
+        assert_eq!(of("LOCK"), Name::Lock);
+        for foreign in
+            ["7.data", "0000000000007.data", "+00000000007.data", "000000000007.DATA", ".DS_Store",
+             "000000000007.data.tmp.tmp", "x.tmp", "18446744073709551616.data", "", "notes.txt"]
+        {
+            assert_eq!(of(foreign), Name::Foreign, "{foreign}");
+        }
+    }
+}

@@ -1,0 +1,390 @@
+//! One record of the log: fields to bytes and back. Pure functions; `docs/format.md` is the specification.
+#![warn(clippy::indexing_slicing)]
+
+use crate::place::ALIGNMENT;
+
+/// Bytes before the key of a record without expiry.
+pub(crate) const RECORD_HEADER_LEN: usize = 28;
+/// Bytes of the value of a mark.
+pub(crate) const MARK_VALUE_LEN: usize = 24;
+/// Bytes of the value of a frame.
+pub(crate) const FRAME_VALUE_LEN: usize = 16;
+/// Bytes of a mark.
+pub(crate) const MARK_LEN: usize = RECORD_HEADER_LEN + MARK_VALUE_LEN;
+/// Bytes of a frame.
+pub(crate) const FRAME_LEN: usize = RECORD_HEADER_LEN + FRAME_VALUE_LEN;
+/// The longest key.
+pub const KEY_LEN_MAX: usize = 65_535;
+/// The longest value.
+pub const VALUE_LEN_MAX: u64 = 4_294_967_295;
+
+const EXPIRY_LEN: usize = 8;
+const CHECKSUM_LEN: usize = 4;
+
+/// What a record is; bits as on the disk, never to be renumbered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Flags(u16);
+
+impl Flags {
+    pub(crate) const NONE: Self = Self(0);
+    pub(crate) const VALUE: Self = Self(1 << 0);
+    pub(crate) const TOMBSTONE: Self = Self(1 << 1);
+    pub(crate) const FRAME: Self = Self(1 << 2);
+    pub(crate) const MARK: Self = Self(1 << 3);
+    pub(crate) const MEMBER: Self = Self(1 << 4);
+    pub(crate) const COLLIDES: Self = Self(1 << 5);
+    pub(crate) const END: Self = Self(1 << 6);
+    pub(crate) const EXPIRES: Self = Self(1 << 8);
+
+    const CHANGE: u16 = Self::VALUE.0 | Self::TOMBSTONE.0;
+    const KIND: u16 = Self::CHANGE | Self::FRAME.0 | Self::MARK.0;
+    const UNDERSTOOD: u16 = Self::KIND | Self::MEMBER.0 | Self::COLLIDES.0 | Self::END.0;
+    /// Bits that no version has a meaning for: set, they are damage and not the future.
+    const NEVER: u16 = 0xf080;
+
+    pub(crate) const fn and(self, other: Self) -> Self {
+        Self(self.0 | other.0)
+    }
+
+    pub(crate) const fn without(self, other: Self) -> Self {
+        Self(self.0 & !other.0)
+    }
+
+    pub(crate) const fn has(self, other: Self) -> bool {
+        self.0 & other.0 == other.0
+    }
+
+    /// Whether it says something about a key.
+    pub(crate) const fn is_change(self) -> bool {
+        self.0 & Self::CHANGE != 0
+    }
+
+    /// Whether such flags could have been written by this version or a later one.
+    const fn is_plausible(self) -> bool {
+        (self.0 & Self::KIND).count_ones() == 1 && self.0 & Self::NEVER == 0
+    }
+
+    /// What of it this version does not know how to read.
+    const fn unknown(self) -> u16 {
+        self.0 & !Self::UNDERSTOOD
+    }
+}
+
+/// What is written: everything but the checksum, which depends on where.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Fields<'a> {
+    pub(crate) flags: Flags,
+    pub(crate) seq: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+}
+
+/// What is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Record<'a> {
+    pub(crate) flags: Flags,
+    pub(crate) seq: u64,
+    pub(crate) time_ms: u64,
+    pub(crate) key: &'a [u8],
+    pub(crate) value: &'a [u8],
+    pub(crate) checksum: u32,
+    /// Bytes it takes, padding included.
+    pub(crate) len: usize,
+}
+
+/// Why bytes are not a record. Whether that is a torn tail or damage is recovery's to say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    /// The bytes end before the record does.
+    Short,
+    /// No record has such flags.
+    Flags(u16),
+    /// The checksum is another.
+    Checksum {
+        stored: u32,
+        computed: u32,
+    },
+    /// It checks out, but this version does not know some of its flags.
+    Unsupported(u16),
+    /// A checked record whose contents contradict themselves or their place.
+    Shape(&'static str),
+}
+
+impl std::fmt::Display for Fault {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Short => f.write_str("the file ends within the record"),
+            Self::Flags(flags) => write!(f, "no record has the flags {flags:#06x}"),
+            Self::Checksum { stored, computed } => {
+                write!(f, "checksum {computed:#010x} where {stored:#010x} is stored")
+            }
+            Self::Unsupported(flags) => write!(f, "unknown flags {flags:#06x}"),
+            Self::Shape(what) => f.write_str(what),
+        }
+    }
+}
+
+/// Bytes that a record takes, padding included. In 64 bits, because a value may be 4 GiB long.
+pub(crate) fn record_len(key_len: usize, value_len: usize) -> u64 {
+    (RECORD_HEADER_LEN as u64 + key_len as u64 + value_len as u64)
+        .next_multiple_of(ALIGNMENT as u64)
+}
+
+/// Writes a record that will lie at `offset` into `bytes`, which has exactly its length. Gives its checksum.
+pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u8]) -> u32 {
+    let key_len = u16::try_from(fields.key.len()).expect("limits were checked at the front door");
+    let value_len = u32::try_from(fields.value.len()).expect("limits were checked at the front door");
+
+    let (checksum, body) = bytes.split_at_mut(CHECKSUM_LEN);
+    let (header, rest) = body.split_at_mut(RECORD_HEADER_LEN - CHECKSUM_LEN);
+    let (key, rest) = rest.split_at_mut(fields.key.len());
+    let (value, padding) = rest.split_at_mut(fields.value.len());
+    debug_assert!(padding.len() < ALIGNMENT, "the buffer has the record's length");
+
+    put(header, 0, &fields.flags.0.to_le_bytes());
+    put(header, 2, &key_len.to_le_bytes());
+    put(header, 4, &value_len.to_le_bytes());
+    put(header, 8, &fields.seq.to_le_bytes());
+    put(header, 16, &fields.time_ms.to_le_bytes());
+    key.copy_from_slice(fields.key);
+    value.copy_from_slice(fields.value);
+    padding.fill(0);
+
+    let sum = crc32c::crc32c_append(start(seed, offset), body);
+    checksum.copy_from_slice(&sum.to_le_bytes());
+    sum
+}
+
+#[expect(clippy::indexing_slicing, reason = "offsets are constants within a header of fixed size")]
+#[inline]
+fn put(header: &mut [u8], at: usize, field: &[u8]) {
+    header[at..at + field.len()].copy_from_slice(field);
+}
+
+/// The record that starts at `offset` of its file, where `bytes` begins, if it checks out.
+pub(crate) fn decode(bytes: &[u8], offset: u64, seed: u32) -> Result<Record<'_>, Fault> {
+    let record = parse(bytes)?;
+    let body = bytes.get(CHECKSUM_LEN..record.len).ok_or(Fault::Short)?;
+    let computed = crc32c::crc32c_append(start(seed, offset), body);
+    if computed != record.checksum {
+        return Err(Fault::Checksum { stored: record.checksum, computed });
+    }
+    match record.flags.unknown() {
+        0 => Ok(record),
+        unknown => Err(Fault::Unsupported(unknown)),
+    }
+}
+
+/// The fields of a record without a look at its checksum: only for comparing keys, where a wrong answer
+/// leads to a checked read.
+pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
+    let (checksum, rest) = take(bytes)?;
+    let (flags, rest) = take(rest)?;
+    let (key_len, rest) = take(rest)?;
+    let (value_len, rest) = take(rest)?;
+    let (seq, rest) = take(rest)?;
+    let (time_ms, rest) = take(rest)?;
+
+    let flags = Flags(u16::from_le_bytes(flags));
+    if !flags.is_plausible() {
+        return Err(Fault::Flags(flags.0));
+    }
+    let expiry_len = if flags.has(Flags::EXPIRES) { EXPIRY_LEN } else { 0 };
+    let (_, rest) = rest.split_at_checked(expiry_len).ok_or(Fault::Short)?;
+    let (key, rest) =
+        rest.split_at_checked(u16::from_le_bytes(key_len).into()).ok_or(Fault::Short)?;
+    let value_len = usize::try_from(u32::from_le_bytes(value_len)).map_err(|_| Fault::Short)?;
+    let (value, rest) = rest.split_at_checked(value_len).ok_or(Fault::Short)?;
+
+    let len = (bytes.len() - rest.len()).next_multiple_of(ALIGNMENT);
+    if len > bytes.len() {
+        return Err(Fault::Short);
+    }
+    Ok(Record {
+        flags,
+        seq: u64::from_le_bytes(seq),
+        time_ms: u64::from_le_bytes(time_ms),
+        key,
+        value,
+        checksum: u32::from_le_bytes(checksum),
+        len,
+    })
+}
+
+/// How long the record at the start of `bytes` says it is, as far as its header can be read.
+pub(crate) fn claimed_len(bytes: &[u8]) -> Result<u64, Fault> {
+    let (_, rest) = take::<CHECKSUM_LEN>(bytes)?;
+    let (flags, rest) = take(rest)?;
+    let (key_len, rest) = take(rest)?;
+    let (value_len, _) = take(rest)?;
+    let flags = Flags(u16::from_le_bytes(flags));
+    if !flags.is_plausible() {
+        return Err(Fault::Flags(flags.0));
+    }
+    let expiry_len = if flags.has(Flags::EXPIRES) { EXPIRY_LEN as u64 } else { 0 };
+    let len = RECORD_HEADER_LEN as u64
+        + expiry_len
+        + u64::from(u16::from_le_bytes(key_len))
+        + u64::from(u32::from_le_bytes(value_len));
+    Ok(len.next_multiple_of(ALIGNMENT as u64))
+}
+
+/// What the checksum of a record at `offset` starts from.
+fn start(seed: u32, offset: u64) -> u32 {
+    let units = offset / ALIGNMENT as u64;
+    seed ^ u32::try_from(units & u64::from(u32::MAX)).expect("32 bits were kept")
+}
+
+/// The next checksum over the checksums of a file's records.
+pub(crate) fn digest(before: u32, checksum: u32) -> u32 {
+    crc32c::crc32c_append(before, &checksum.to_le_bytes())
+}
+
+fn take<const N: usize>(bytes: &[u8]) -> Result<([u8; N], &[u8]), Fault> {
+    let (field, rest) = bytes.split_first_chunk::<N>().ok_or(Fault::Short)?;
+    Ok((*field, rest))
+}
+
+/// A position in the log: everything before it, in this file and in earlier ones.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct LogPosition {
+    pub(crate) file_id: u64,
+    pub(crate) offset: u64,
+}
+
+/// The value of a mark.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Mark {
+    /// Up to where the log was durable.
+    pub(crate) durable: LogPosition,
+    /// Over the checksums of the file's records before the mark.
+    pub(crate) digest: u32,
+}
+
+impl Mark {
+    pub(crate) fn encode(&self) -> [u8; MARK_VALUE_LEN] {
+        let mut value = [0; MARK_VALUE_LEN];
+        put(&mut value, 0, &self.durable.file_id.to_le_bytes());
+        put(&mut value, 8, &self.durable.offset.to_le_bytes());
+        put(&mut value, 16, &self.digest.to_le_bytes());
+        value
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, Fault> {
+        if value.len() != MARK_VALUE_LEN {
+            return Err(Fault::Shape("a mark has another length"));
+        }
+        let (file_id, rest) = take(value)?;
+        let (offset, rest) = take(rest)?;
+        let (digest, _) = take(rest)?;
+        let (file_id, offset) = (u64::from_le_bytes(file_id), u64::from_le_bytes(offset));
+        Ok(Self {
+            durable: LogPosition { file_id, offset },
+            digest: u32::from_le_bytes(digest),
+        })
+    }
+}
+
+/// The value of a frame.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) struct Frame {
+    /// Members that follow.
+    pub(crate) count: u32,
+    /// Bytes that they take.
+    pub(crate) len: u64,
+}
+
+impl Frame {
+    pub(crate) fn encode(&self) -> [u8; FRAME_VALUE_LEN] {
+        let mut value = [0; FRAME_VALUE_LEN];
+        put(&mut value, 0, &self.count.to_le_bytes());
+        put(&mut value, 8, &self.len.to_le_bytes());
+        value
+    }
+
+    pub(crate) fn decode(value: &[u8]) -> Result<Self, Fault> {
+        if value.len() != FRAME_VALUE_LEN {
+            return Err(Fault::Shape("a frame has another length"));
+        }
+        let (count, rest) = take(value)?;
+        let (_, rest) = take::<4>(rest)?;
+        let (len, _) = take(rest)?;
+        Ok(Self { count: u32::from_le_bytes(count), len: u64::from_le_bytes(len) })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let fields = Fields {
+            flags: Flags::VALUE,
+            seq: 7,
+            time_ms: 1_700_000_000_000,
+            key: b"key",
+            value: b"some value",
+        };
+        let mut bytes = vec![0xaa; usize::try_from(record_len(3, 10)).unwrap()];
+        encode(&fields, 64, 99, &mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn a_record_comes_back() {
+        let bytes = sample();
+        let record = decode(&bytes, 64, 99).unwrap();
+        assert_eq!((record.key, record.value), (&b"key"[..], &b"some value"[..]));
+        assert_eq!((record.seq, record.time_ms), (7, 1_700_000_000_000));
+        assert_eq!(record.len, bytes.len());
+        assert_eq!(claimed_len(&bytes), Ok(bytes.len() as u64));
+    }
+
+    #[test]
+    fn every_prefix_is_short() {
+        let bytes = sample();
+        for end in 0..bytes.len() {
+            assert_eq!(decode(&bytes[..end], 64, 99), Err(Fault::Short), "cut at {end}");
+        }
+    }
+
+    #[test]
+    fn every_flipped_bit_is_seen() {
+        let bytes = sample();
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode(&bytes, 64, 99).is_err(), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_record_checks_out_only_in_its_place_and_file() {
+        let bytes = sample();
+        assert!(matches!(decode(&bytes, 68, 99), Err(Fault::Checksum { .. })));
+        assert!(matches!(decode(&bytes, 64, 98), Err(Fault::Checksum { .. })));
+    }
+
+    #[test]
+    fn zeros_are_no_record() {
+        assert_eq!(decode(&[0; 4096], 64, 0), Err(Fault::Flags(0)));
+    }
+
+    #[test]
+    fn a_later_version_is_told_from_damage() {
+        let mut bytes = sample();
+        bytes[5] |= 1 << 1;
+        let sum = crc32c::crc32c_append(start(99, 64), &bytes[4..]);
+        bytes[..4].copy_from_slice(&sum.to_le_bytes());
+        assert_eq!(decode(&bytes, 64, 99), Err(Fault::Unsupported(1 << 9)));
+    }
+
+    #[test]
+    fn marks_and_frames_come_back() {
+        let mark = Mark { durable: LogPosition { file_id: 3, offset: 1 << 33 }, digest: 0xdead_beef };
+        assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
+        let frame = Frame { count: 9, len: 1 << 34 };
+        assert_eq!(Frame::decode(&frame.encode()), Ok(frame));
+    }
+}

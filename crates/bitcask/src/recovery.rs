@@ -1,0 +1,552 @@
+//! From a directory to the files, the keydir and the end of the log.
+//!
+//! Most files have a hint that says all. What has none, at least the end of the file last written to, is scanned. The log
+//! is its files in the order of their numbers. Where it stops short, at bytes that are no record or at a file without its
+//! end before another, there is a *hole*, and the question is whether what follows was ever durable:
+//!
+//! - *Proven durable* is what lies below a mark found anywhere in the log, behind the hole too, or is covered by
+//!   a hint. A hole there is damage: opening fails with `Corrupt` and changes nothing.
+//! - Otherwise the hole is what a crash left. The log is cut there: later files of it go, then the file is cut.
+//!   So what remains is a prefix of what was acknowledged.
+//!
+//! Before a tail that nothing proves durable is believed, it is synced and the cache is dropped: after a sync
+//! that failed in an earlier life, the cache may show what the disk does not have.
+//!
+//! Every step can be repeated: a crash during recovery leaves the same hole to be found again, because the file with
+//! the hole is cut last.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use crate::directory::Directory;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{DataFile, Source};
+use crate::fs::{Access, Entry, File, Fs};
+use crate::header::{FILE_HEADER_LEN, FileKind};
+use crate::hint::{self, HintEntry, HintFile, HintHeader};
+use crate::load::LoadSource;
+use crate::name::{self, Name};
+use crate::record::{Fault, Flags, LogPosition, Mark};
+use crate::scan::{Scanner, highest_mark, read_header};
+use crate::sync::atomic::Ordering;
+use crate::writer::{LogEnd, Writer};
+
+/// What was cut off the log when the store was opened: writes that a crash kept from becoming durable.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Cut {
+    /// The file that was cut.
+    pub file: PathBuf,
+    /// Where.
+    pub offset: u64,
+    /// Bytes that were there beyond it, zeros and reserved space included.
+    pub bytes: u64,
+    /// Later files of the log that were dropped.
+    pub dropped_files: usize,
+    /// What was found at the cut.
+    pub reason: String,
+}
+
+/// What opening the store found.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct Recovery {
+    /// The torn tail, if there was one.
+    pub cut: Option<Cut>,
+    /// Files whose records were read, because no hint told of them.
+    pub scanned_files: usize,
+    /// Files of which a hint told.
+    pub hinted_files: usize,
+    /// Temporary files and hints without their data file that a crash had left, and that were removed.
+    pub swept_files: usize,
+    /// Names in the directory that are not the store's. They are left alone.
+    pub foreign: Vec<OsString>,
+}
+
+/// The names in the directory, sorted out.
+#[derive(Debug, Default)]
+pub(crate) struct Listing {
+    logs: Vec<u64>,
+    merged: Vec<u64>,
+    hints: Vec<u64>,
+    temporary: Vec<OsString>,
+    pub(crate) foreign: Vec<OsString>,
+}
+
+impl Listing {
+    pub(crate) fn of(entries: Vec<Entry>) -> Self {
+        let mut listing = Self::default();
+        for Entry { name, .. } in entries {
+            match Name::of(&name) {
+                Name::Data(FileKind::Log, id) => listing.logs.push(id),
+                Name::Data(FileKind::Merged, id) => listing.merged.push(id),
+                Name::Hint(id) => listing.hints.push(id),
+                Name::Temporary => listing.temporary.push(name),
+                Name::Lock => {}
+                Name::Foreign => listing.foreign.push(name),
+            }
+        }
+        listing.logs.sort_unstable();
+        listing.merged.sort_unstable();
+        listing.foreign.sort_unstable();
+        listing
+    }
+
+    pub(crate) fn holds_store(&self) -> bool {
+        !self.logs.is_empty() || !self.merged.is_empty()
+    }
+}
+
+/// The identity of the store, from the first of its files that tells.
+pub(crate) fn store_id(fs: &dyn Fs, dir: &Path, listing: &Listing) -> Result<Option<[u8; 16]>> {
+    let merged = listing.merged.iter().map(|&id| (FileKind::Merged, id));
+    let logs = listing.logs.iter().map(|&id| (FileKind::Log, id));
+    for (kind, id) in merged.chain(logs) {
+        let path = name::data_path(dir, kind, id);
+        let file = fs.open(&path, Access::Read).map_err(|e| Error::io("cannot open", &path, e))?;
+        match read_header(&*file, &path, id, None) {
+            Ok((header, _)) => return Ok(Some(header.store_id)),
+            Err(e) if e.kind() == ErrorKind::Corrupt => {}
+            Err(e) => return Err(e),
+        }
+    }
+    Ok(None)
+}
+
+/// A data file as recovery sees it.
+#[derive(Debug)]
+struct Found {
+    id: u64,
+    kind: FileKind,
+    path: PathBuf,
+    file: Arc<dyn File>,
+    /// None if the header is damaged.
+    seed: Option<u32>,
+    next_seq: u64,
+    hint: Option<HintFile>,
+    /// Changes behind what the hint covers.
+    entries: Vec<HintEntry>,
+    /// Where its records end, and the digest there.
+    end: u64,
+    digest: u32,
+    file_len: u64,
+    seq_max: u64,
+    /// Whether its last record is a mark with `END`.
+    ended: bool,
+    /// Whether its last record is a mark that covers all before it.
+    closed: bool,
+    /// Where the last mark is, and the digest that it has.
+    last_mark: (u64, u32),
+    /// Why the bytes at `end` are no record; none if nothing or only zeros are there.
+    fault: Option<String>,
+    scanned: bool,
+}
+
+/// Opens all files of the directory, which is locked, and fills its keydir.
+pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Recovery)> {
+    let mut report = Recovery { foreign: listing.foreign.clone(), ..Recovery::default() };
+    report.swept_files = sweep(dir, listing)?;
+
+    let mut proven = LogPosition::default();
+    let mut logs = Vec::new();
+    for &id in &listing.logs {
+        logs.push(find(dir, FileKind::Log, id, listing, &mut proven)?);
+    }
+    let mut merged = Vec::new();
+    for &id in &listing.merged {
+        merged.push(find(dir, FileKind::Merged, id, listing, &mut proven)?);
+    }
+    if let Some(bad) = merged.iter().find(|found| !found.ended || found.fault.is_some()) {
+        let what = bad.fault.clone().unwrap_or_else(|| "the file ends before its end mark".into());
+        return Err(Error::corrupt(format!("damaged: {what}"), &bad.path, bad.end));
+    }
+    let ids = logs.iter().chain(&merged).map(|found| found.id).max().unwrap_or(0);
+    let seqs = logs.iter().chain(&merged).map(|found| found.seq_max.max(found.next_seq - 1)).max();
+
+    report.cut = mend_hole(dir, &mut logs, proven)?;
+    for found in &logs {
+        cut_reserved(dir, found)?;
+    }
+
+    let mut end = LogEnd {
+        next_seq: seqs.unwrap_or(0) + 1,
+        next_file_id: ids + 1,
+        durable: LogPosition::default(),
+        closed: true,
+        active: None,
+    };
+    if let Some(last) = logs.last() {
+        end.durable = LogPosition { file_id: last.id, offset: last.end };
+        end.closed = last.closed;
+        if !last.ended {
+            end.active = Some((last.id, last.end, last.digest));
+        }
+    }
+    report.scanned_files = logs.iter().chain(&merged).filter(|found| found.scanned).count();
+    report.hinted_files = logs.len() + merged.len() - report.scanned_files;
+    let active = end.active.map(|(id, ..)| id);
+    let writer = Writer::resume(dir, end)?;
+
+    let mut sources = Vec::new();
+    for found in logs.into_iter().chain(merged) {
+        sources.push(attach(dir, found, active)?);
+    }
+    crate::load::load(dir, sources)?;
+    Ok((writer, report))
+}
+
+/// Removes what a crash left half made. Hints whose data file is gone, too.
+fn sweep(dir: &Directory, listing: &Listing) -> Result<usize> {
+    let has_data = |id| listing.logs.contains(id) || listing.merged.contains(id);
+    let orphans = listing.hints.iter().filter(|id| !has_data(id)).map(|&id| dir.hint_path(id));
+    let temporary = listing.temporary.iter().map(|name| dir.path.join(name));
+    let mut swept = 0;
+    for path in temporary.chain(orphans) {
+        dir.fs.remove(&path).map_err(|e| Error::io("cannot remove", &path, e))?;
+        swept += 1;
+    }
+    Ok(swept)
+}
+
+/// Reads what is known of one data file: from its hint as far as there is one, else by scanning. Raises
+/// `proven` to what it proves durable.
+fn find(
+    dir: &Directory,
+    kind: FileKind,
+    id: u64,
+    listing: &Listing,
+    proven: &mut LogPosition,
+) -> Result<Found> {
+    let path = dir.data_path(kind, id);
+    let file: Arc<dyn File> = dir.open_file(&path)?.into();
+    let file_len = file.len().map_err(|e| Error::io("cannot read the length", &path, e))?;
+    let mut found = Found {
+        id,
+        kind,
+        path,
+        file,
+        seed: None,
+        next_seq: 1,
+        hint: None,
+        entries: Vec::new(),
+        end: 0,
+        digest: 0,
+        file_len,
+        seq_max: 0,
+        ended: false,
+        closed: false,
+        last_mark: (0, 0),
+        fault: None,
+        scanned: false,
+    };
+    match read_header(&*found.file, &found.path, id, Some(dir.store_id)) {
+        Ok((header, seed)) => {
+            if header.kind != kind {
+                let what = "the name of the file does not agree with its header: was it renamed?";
+                return Err(Error::corrupt(what, &found.path, 10));
+            }
+            found.seed = Some(seed);
+            found.next_seq = header.next_seq.max(1);
+        }
+        // Perhaps the power went before the header reached the disk: `mend_hole` finds out.
+        Err(e) if e.kind() == ErrorKind::Corrupt && kind == FileKind::Log => {
+            found.fault = Some(e.to_string());
+        }
+        Err(e) => return Err(e),
+    }
+    let hint = if listing.hints.contains(&id) { open_hint(dir, id)? } else { None };
+    match (found.seed, hint) {
+        (Some(seed), Some(hint)) => found.take_hint(seed, hint, proven)?,
+        // A hint is written when its data is durable, header and all.
+        (None, Some(hint)) if hint.header.file_id == id => {
+            *proven = (*proven).max(LogPosition { file_id: id, offset: hint.header.covered + 1 });
+        }
+        _ => {}
+    }
+    if !found.ended {
+        found.scan_tail(dir, proven)?;
+    }
+    Ok(found)
+}
+
+fn open_hint(dir: &Directory, id: u64) -> Result<Option<HintFile>> {
+    let path = dir.hint_path(id);
+    let hint = HintFile::open(dir.open_file(&path)?, &path)?;
+    if hint.is_none() {
+        tracing::warn!(path = %path.display(), "hint file does not check out: reading the data file");
+    }
+    Ok(hint)
+}
+
+impl Found {
+    /// Believes a hint if it is this file's, and the file has the mark that it speaks of.
+    fn take_hint(&mut self, seed: u32, hint: HintFile, proven: &mut LogPosition) -> Result<()> {
+        let header: HintHeader = hint.header;
+        if header.file_id != self.id || header.seed != seed {
+            return Ok(());
+        }
+        // It was written when all that it covers, and the mark, were durable.
+        *proven = (*proven).max(LogPosition { file_id: self.id, offset: header.covered + 1 });
+        let start = (header.covered, header.digest);
+        let mut scanner = Scanner::new(&*self.file, &self.path, seed, start)?;
+        let Some((_, record)) = scanner.next()? else { return Ok(()) };
+        let mark = Mark::decode(record.value);
+        let agrees = record.flags.has(Flags::MARK)
+            && record.flags.has(Flags::END) == header.ended
+            && mark.is_ok_and(|mark| mark.digest == header.digest);
+        if agrees {
+            self.seq_max = header.seq_max;
+            self.ended = header.ended;
+            (self.end, self.digest) = (scanner.offset(), scanner.digest());
+            self.last_mark = start;
+            self.closed = true;
+            self.hint = Some(hint);
+        }
+        Ok(())
+    }
+
+    /// Reads the records that no hint covers.
+    fn scan_tail(&mut self, dir: &Directory, proven: &mut LogPosition) -> Result<()> {
+        let Some(seed) = self.seed else { return Ok(()) };
+        let covered = self.hint.is_some();
+        let from = if covered { (self.end, self.digest) } else { (FILE_HEADER_LEN as u64, 0) };
+        self.scan_from(dir, seed, from, proven)?;
+        // A last mark that covers all before it was written when all of that was durable. So is a merged file.
+        let closed = self.closed && self.end == self.file_len;
+        if closed || self.kind == FileKind::Merged {
+            return Ok(());
+        }
+        // Not closed: believe the disk, and not the cache.
+        let file = dir.fs.open(&self.path, Access::Write);
+        file.and_then(|file| file.sync().and_then(|()| file.evict()))
+            .map_err(|e| Error::io("cannot sync", &self.path, e))?;
+        self.scan_from(dir, seed, from, proven)
+    }
+
+    fn scan_from(
+        &mut self,
+        dir: &Directory,
+        seed: u32,
+        from: (u64, u32),
+        proven: &mut LogPosition,
+    ) -> Result<()> {
+        self.scanned |= self.hint.is_none();
+        self.entries.clear();
+        (self.ended, self.closed) = (false, self.hint.is_some());
+        let mut scanner = Scanner::new(&*self.file, &self.path, seed, from)?;
+        while let Some((offset, record)) = scanner.next()? {
+            self.seq_max = self.seq_max.max(record.seq);
+            (self.ended, self.closed) = (false, false);
+            if record.flags.has(Flags::MARK) {
+                let here = LogPosition { file_id: self.id, offset };
+                let mark = Mark::decode(record.value)
+                    .map_err(|fault| Error::corrupt(fault.to_string(), &self.path, offset))?;
+                *proven = (*proven).max(mark.durable);
+                self.closed = mark.durable == here;
+                self.ended = record.flags.has(Flags::END);
+                self.last_mark = (offset, mark.digest);
+                if self.ended {
+                    break;
+                }
+            } else if record.flags.is_change() {
+                self.entries.push(HintEntry::of(dir.hash(record.key), offset, &record));
+            }
+        }
+        (self.end, self.digest) = (scanner.offset(), scanner.digest());
+        self.file_len = scanner.file_len();
+        let fault = if self.ended { None } else { scanner.fault() };
+        self.fault = match fault {
+            Some(Fault::Unsupported(flags)) => {
+                let what = format!("the record has flags that this program does not know: {flags:#06x}");
+                return Err(Error::new(ErrorKind::Unsupported, what)
+                    .at(&self.path)
+                    .at_offset(self.end));
+            }
+            Some(_) if scanner.rest_is_zero()? => None,
+            fault => fault.map(|fault| fault.to_string()),
+        };
+        Ok(())
+    }
+}
+
+/// Finds the first hole of the log, and cuts the log there unless that is damage.
+fn mend_hole(
+    dir: &Directory,
+    logs: &mut Vec<Found>,
+    mut proven: LogPosition,
+) -> Result<Option<Cut>> {
+    let last = logs.len().saturating_sub(1);
+    let is_hole = |(index, found): (usize, &Found)| {
+        found.fault.is_some() || (index < last && !found.ended)
+    };
+    let Some(index) = logs.iter().enumerate().position(is_hole) else { return Ok(None) };
+    for (later, found) in logs.iter().enumerate().skip(index) {
+        if let Some(seed) = found.seed {
+            let from = if later == index { found.end } else { FILE_HEADER_LEN as u64 };
+            let mark = highest_mark(&*found.file, &found.path, seed, from)?;
+            proven = proven.max(mark.unwrap_or_default());
+        }
+    }
+    let holed = &logs[index];
+    let reason = holed.fault.clone().unwrap_or_else(|| "the file was not finished".into());
+    if proven > (LogPosition { file_id: holed.id, offset: holed.end }) {
+        let what = format!("damaged, though this had been durable: {reason}");
+        return Err(Error::corrupt(what, &holed.path, holed.end));
+    }
+
+    let cut = Cut {
+        file: holed.path.clone(),
+        offset: holed.end,
+        bytes: holed.file_len.saturating_sub(holed.end),
+        dropped_files: last - index,
+        reason,
+    };
+    tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes,
+        dropped_files = cut.dropped_files, reason = cut.reason, "cut a torn tail off the log");
+    let failed = |path: &Path, e| Error::io("cannot remove", path, e);
+    for later in logs.drain(index + 1..).rev() {
+        dir.fs.remove(&later.path).map_err(|e| failed(&later.path, e))?;
+    }
+    if logs[index].seed.is_none() {
+        dir.fs.remove(&logs[index].path).map_err(|e| failed(&logs[index].path, e))?;
+        logs.truncate(index);
+    }
+    dir.fs.sync_dir(&dir.path).map_err(|e| failed(&dir.path, e))?;
+    if let Some(holed) = logs.get_mut(index) {
+        cut_reserved(dir, holed)?;
+    }
+    Ok(Some(cut))
+}
+
+/// Cuts what lies behind the last record, durably: later records must not be followed by stale ones.
+fn cut_reserved(dir: &Directory, found: &Found) -> Result<()> {
+    if found.file_len <= found.end {
+        return Ok(());
+    }
+    let file = dir.fs.open(&found.path, Access::Write);
+    file.and_then(|file| file.set_len(found.end).and_then(|()| file.sync()))
+        .map_err(|e| Error::io("cannot cut to its length", &found.path, e))
+}
+
+/// Makes a file readable, and a source for the keydir. Writes the hint of a finished file that has none.
+fn attach(dir: &Directory, mut found: Found, active: Option<u64>) -> Result<LoadSource> {
+    let data = if active == Some(found.id) {
+        let is_it = |file: &Arc<DataFile>| file.id == found.id;
+        dir.files.files().into_iter().find(is_it).expect("the writer added the active file")
+    } else {
+        attach_sealed(dir, &found)?
+    };
+    if found.ended && found.hint.is_none() {
+        found.hint = write_hint(dir, &mut found);
+        if found.hint.is_some() {
+            found.entries = Vec::new();
+        }
+    }
+    let tail_min = found.entries.iter().map(|entry| entry.seq).min();
+    let hint_min = found.hint.as_ref().map(|hint| hint.header.seq_min);
+    let seq_min = tail_min.into_iter().chain(hint_min).min().unwrap_or(u64::MAX);
+    data.seq_min.store(seq_min, Ordering::Release);
+    data.sealed.store(found.ended && found.hint.is_some(), Ordering::Release);
+    Ok(LoadSource::new(data, found.file, found.hint, found.entries))
+}
+
+fn attach_sealed(dir: &Directory, found: &Found) -> Result<Arc<DataFile>> {
+    let seed = found.seed.expect("a file without a header was cut or reported");
+    attach_file(dir, (found.id, found.kind, seed), &found.path, &found.file, found.end)
+}
+
+/// Adds a file that will not grow.
+pub(crate) fn attach_file(
+    dir: &Directory,
+    identity: (u64, FileKind, u32),
+    path: &Path,
+    file: &Arc<dyn File>,
+    len: u64,
+) -> Result<Arc<DataFile>> {
+    let source = if dir.mapped {
+        let map_len = usize::try_from(len).expect("files are below 16 GiB");
+        let region = file
+            .map(map_len, Access::Read)
+            .and_then(|region| region.advise_random().map(|()| region))
+            .map_err(|e| Error::io("cannot map", path, e))?;
+        Source::Mapped(region)
+    } else {
+        Source::Plain(file.clone())
+    };
+    dir.files.add(len, |first_chunk| {
+        Ok(DataFile::new(identity, path.to_owned(), first_chunk, source, len))
+    })
+}
+
+/// The hint of a finished file that had none. If it cannot be written, the store works without.
+fn write_hint(dir: &Directory, found: &mut Found) -> Option<HintFile> {
+    let header = HintHeader {
+        ended: true,
+        seed: found.seed?,
+        file_id: found.id,
+        covered: found.last_mark.0,
+        count: 0,
+        seq_max: found.seq_max,
+        seq_min: 0,
+        digest: found.last_mark.1,
+    };
+    publish_hint(dir, header, &mut found.entries)
+        .inspect_err(|e| tracing::warn!(error = ?e, "cannot write a hint file"))
+        .ok()
+        .flatten()
+}
+
+/// Writes a hint, and opens it.
+pub(crate) fn publish_hint(
+    dir: &Directory,
+    header: HintHeader,
+    entries: &mut [HintEntry],
+) -> Result<Option<HintFile>> {
+    let path = dir.hint_path(header.file_id);
+    dir.publish(&path, &hint::encode(header, entries))?;
+    HintFile::open(dir.open_file(&path)?, &path)
+}
+
+/// What a hint for a file says, read from the file itself.
+#[derive(Debug)]
+pub(crate) struct HintOf {
+    pub(crate) header: HintHeader,
+    pub(crate) entries: Vec<HintEntry>,
+}
+
+/// Reads a file up to its last mark. What it finds damaged is an error: the file is durable that far.
+pub(crate) fn hint_of(dir: &Directory, file: &dyn File, data: &DataFile) -> Result<HintOf> {
+    let mut scanner = Scanner::from_start(file, &data.path, data.seed)?;
+    let mut entries = Vec::new();
+    let (mut mark, mut mark_at, mut ended, mut seq_max) = (None, 0, false, 0);
+    while let Some((offset, record)) = scanner.next()? {
+        seq_max = record.seq.max(seq_max);
+        if record.flags.has(Flags::MARK) {
+            (mark, mark_at) = (Mark::decode(record.value).ok(), offset);
+            ended = record.flags.has(Flags::END);
+            if ended {
+                break;
+            }
+        } else if record.flags.is_change() {
+            entries.push(HintEntry::of(dir.hash(record.key), offset, &record));
+        }
+    }
+    if let (false, Some(fault)) = (ended, scanner.fault()) {
+        return Err(data.fault(scanner.offset(), fault));
+    }
+    let Some(mark) = mark else {
+        return Err(Error::corrupt("the file has no mark", &data.path, scanner.offset()));
+    };
+    entries.retain(|entry: &HintEntry| entry.offset < mark_at);
+    let header = HintHeader {
+        ended,
+        seed: data.seed,
+        file_id: data.id,
+        covered: mark_at,
+        count: 0,
+        seq_max,
+        seq_min: 0,
+        digest: mark.digest,
+    };
+    Ok(HintOf { header, entries })
+}

@@ -1,0 +1,199 @@
+//! Counters and sizes, cheap enough to be always on.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use crate::merge::MergeProgress;
+use crate::sync::atomic::{AtomicU64, Ordering};
+
+/// Sizes within a factor of two are told apart in steps of a quarter.
+const STEPS: usize = 4;
+const BUCKETS: usize = 64 * STEPS;
+
+/// How long something took, counted in buckets.
+#[derive(Debug)]
+pub(crate) struct Histogram(Box<[AtomicU64]>);
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Self((0..BUCKETS).map(|_| AtomicU64::new(0)).collect())
+    }
+}
+
+impl Histogram {
+    pub(crate) fn record(&self, ns: u64) {
+        self.0[bucket(ns)].fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn snapshot(&self) -> Latency {
+        Latency(self.0.iter().map(|count| count.load(Ordering::Relaxed)).collect())
+    }
+}
+
+fn bucket(ns: u64) -> usize {
+    let ns = ns.max(STEPS as u64);
+    let power = ns.ilog2();
+    // The two bits behind the leading one.
+    let step = (ns >> (power - 2)) & (STEPS as u64 - 1);
+    power as usize * STEPS + usize::try_from(step).expect("two bits")
+}
+
+/// The largest value that falls into a bucket.
+fn bucket_end(bucket: usize) -> u64 {
+    let (power, step) = (bucket / STEPS, (bucket % STEPS) as u64);
+    let width = (1_u64 << power) / STEPS as u64;
+    (1_u64 << power).saturating_add((step + 1).saturating_mul(width)).saturating_sub(1)
+}
+
+/// A histogram of times in nanoseconds, exact to a quarter.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Latency(Box<[u64]>);
+
+impl Latency {
+    /// How many times were recorded. Puts and gets are sampled: one in 64.
+    pub fn count(&self) -> u64 {
+        self.0.iter().sum()
+    }
+
+    /// A time that the given part (0.99, say) of those recorded did not exceed; 0 if there is none.
+    pub fn quantile_ns(&self, part: f64) -> u64 {
+        let count = self.count();
+        let mut seen = 0;
+        for (bucket, &n) in self.0.iter().enumerate() {
+            seen += n;
+            if n > 0 && seen as f64 >= part * count as f64 {
+                return bucket_end(bucket);
+            }
+        }
+        0
+    }
+}
+
+/// What the engine counts.
+#[derive(Debug, Default)]
+pub(crate) struct Counters {
+    pub(crate) puts: AtomicU64,
+    pub(crate) deletes: AtomicU64,
+    pub(crate) batches: AtomicU64,
+    pub(crate) syncs: AtomicU64,
+    pub(crate) merges: AtomicU64,
+    pub(crate) reclaimed: AtomicU64,
+    pub(crate) put_ns: Histogram,
+    pub(crate) get_ns: Histogram,
+    pub(crate) sync_ns: Histogram,
+}
+
+pub(crate) fn count(counter: &AtomicU64, n: u64) {
+    counter.fetch_add(n, Ordering::Relaxed);
+}
+
+/// One data file.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct FileStats {
+    /// Its number.
+    pub id: u64,
+    /// Where it is.
+    pub path: PathBuf,
+    /// Whether merge wrote it, and not puts.
+    pub merged: bool,
+    /// Whether it is the file that is appended to.
+    pub active: bool,
+    /// Whether it is finished, durable and has a hint file; only then can it be merged.
+    pub sealed: bool,
+    /// Bytes up to the end of its last record.
+    pub bytes: u64,
+    /// Bytes of records that a merge would drop.
+    pub dead_bytes: u64,
+    /// Bytes of tombstones that may still have something to hide.
+    pub tombstone_bytes: u64,
+}
+
+impl FileStats {
+    /// Bytes that a merge would keep.
+    pub fn live_bytes(&self) -> u64 {
+        self.bytes.saturating_sub(self.dead_bytes)
+    }
+}
+
+/// What [`Bitcask::stats`](crate::Bitcask::stats) tells.
+#[derive(Clone, Debug, PartialEq)]
+#[non_exhaustive]
+pub struct Stats {
+    /// Keys in the store.
+    pub keys: u64,
+    /// Bytes of memory that the keydir takes.
+    pub keydir_bytes: u64,
+    /// The largest sequence number given to a record.
+    pub seq: u64,
+    /// Whether files are mapped.
+    pub mapped: bool,
+    /// Data files, oldest number first.
+    pub files: Vec<FileStats>,
+    /// Files that were merged away while somebody reads them; their space is free when the last reader ends.
+    pub pinned_files: Vec<PathBuf>,
+    /// Names in the directory that are not the store's. They are left alone.
+    pub foreign: Vec<OsString>,
+    /// Why the store takes no more writes, if an earlier one failed.
+    pub poisoned: Option<String>,
+    /// Records put, in batches too, since the store was opened.
+    pub puts: u64,
+    /// Records deleted, in batches too.
+    pub deletes: u64,
+    /// Values asked for.
+    pub gets: u64,
+    /// Batches written.
+    pub batches: u64,
+    /// Syncs done.
+    pub syncs: u64,
+    /// Steps of merges done; each reads some files and writes at most one.
+    pub merges: u64,
+    /// Bytes that merges gave back to the disk.
+    pub reclaimed_bytes: u64,
+    /// The merge that is running.
+    pub merge: Option<MergeProgress>,
+    /// Whether merges are paused.
+    pub merge_paused: bool,
+    /// How long puts, deletes and batches take (sampled).
+    pub put_latency: Latency,
+    /// How long gets take (sampled).
+    pub get_latency: Latency,
+    /// How long syncs take.
+    pub sync_latency: Latency,
+}
+
+impl Stats {
+    /// Bytes in data files.
+    pub fn bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.bytes).sum()
+    }
+
+    /// Bytes of records that a merge would drop.
+    pub fn dead_bytes(&self) -> u64 {
+        self.files.iter().map(|file| file.dead_bytes).sum()
+    }
+}
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_value_lies_in_its_bucket() {
+        for ns in (0..5000).chain([1 << 20, u64::from(u32::MAX), u64::MAX / 2]) {
+            let bucket = bucket(ns);
+            assert!(bucket_end(bucket) >= ns, "{ns}");
+            assert!(bucket_end(bucket) <= ns.max(4) + ns.max(4) / 4 + 1, "{ns}");
+        }
+    }
+
+    #[test]
+    fn quantiles_are_read_off() {
+        let histogram = Histogram::default();
+        (1..=100).for_each(|n| histogram.record(n * 1000));
+        let latency = histogram.snapshot();
+        assert_eq!(latency.count(), 100);
+        assert!((50_000..63_000).contains(&latency.quantile_ns(0.5)));
+        assert!(latency.quantile_ns(1.0) >= 100_000);
+    }
+}

@@ -1,0 +1,533 @@
+//! The writer: the end of the log.
+//!
+//! Appends records to the active file, turns to a new file when it is full, and knows how far the log is durable.
+//! It does not know the keydir, and it does not sync by itself: `durable.rs` does, with the lock free, and
+//! reports back here.
+//!
+//! - A failed write or sync poisons it: nothing is appended any more. A full disk is met where room is made,
+//!   before anything is written, and does not.
+//! - Rotation does not wait for the disk. The old file is synced later, before the new one; if the power goes in
+//!   between, recovery cuts the log where the old file has its hole (`recovery.rs`).
+//! - When a sync has succeeded, the next append begins with a *mark* that says how far. That is how recovery tells
+//!   damage from a torn tail.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::batch::Change;
+use crate::directory::Directory;
+use crate::error::{Error, ErrorKind, Result};
+use crate::files::{DataFile, Source};
+use crate::fs::{Access, Appender, File, write_all_at};
+use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
+use crate::place::Place;
+use crate::record::{
+    self, FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, record_len,
+};
+use crate::sync::atomic::Ordering;
+
+/// Bytes reserved at a time: at first, and at most.
+const ALLOCATE_MIN: u64 = 1 << 20;
+const ALLOCATE_MAX: u64 = 64 << 20;
+/// Room beyond what options and records ask for, for the marks of closing and of ending the file.
+const MARKS_ROOM: u64 = 4 * MARK_LEN as u64;
+/// Reserved bytes that only deletes may use, so that a full disk can be emptied.
+const DELETE_RESERVE: u64 = 64 << 10;
+
+/// The end of the log.
+#[derive(Debug)]
+pub(crate) struct Writer {
+    active: Option<Active>,
+    /// Finished files that are not yet known to be durable, oldest first.
+    finished: Vec<Finished>,
+    pub(crate) next_seq: u64,
+    next_file_id: u64,
+    /// How far the log is durable, and how far it says so itself.
+    durable: LogPosition,
+    marked: LogPosition,
+    /// Changes of names in the directory, and how many of them are durable.
+    names: u64,
+    names_synced: u64,
+    /// Since when something waits to become durable (monotonic): what no sync has begun on, and what one has.
+    waiting_since: Option<u64>,
+    syncing_since: Option<u64>,
+    poisoned: Option<String>,
+}
+
+/// A file of the log with the handle that syncs it.
+#[derive(Clone, Debug)]
+pub(crate) struct Finished {
+    pub(crate) data: Arc<DataFile>,
+    pub(crate) file: Arc<dyn File>,
+}
+
+/// The active file.
+#[derive(Debug)]
+struct Active {
+    data: Arc<DataFile>,
+    file: Arc<dyn File>,
+    out: Out,
+    /// Where the next record goes.
+    end: u64,
+    /// Bytes of the file that are certain to take writes.
+    allocated: u64,
+    /// Bytes it may grow to.
+    capacity: u64,
+    digest: u32,
+    /// What it held when it was opened; nothing, or what its hint covers.
+    resumed_at: u64,
+}
+
+#[derive(Debug)]
+enum Out {
+    Mapped(Appender),
+    /// Records that are not yet written, from `end` back.
+    Plain(Vec<u8>),
+}
+
+/// What a failed append goes back to.
+#[derive(Debug)]
+struct RollbackPoint {
+    next_seq: u64,
+    marked: LogPosition,
+    end: u64,
+    digest: u32,
+}
+
+/// What a sync has to do, and what it then can claim.
+#[derive(Debug)]
+pub(crate) struct SyncTask {
+    pub(crate) finished: Vec<Finished>,
+    pub(crate) active: Option<Finished>,
+    /// Changes of names that are to become durable; none if they are.
+    pub(crate) names: Option<u64>,
+    pub(crate) position: LogPosition,
+    pub(crate) seq: u64,
+}
+
+/// Where the log goes on after recovery.
+#[derive(Debug)]
+pub(crate) struct LogEnd {
+    pub(crate) next_seq: u64,
+    pub(crate) next_file_id: u64,
+    pub(crate) durable: LogPosition,
+    /// Whether the last record is a mark that covers all before it: the store was closed.
+    pub(crate) closed: bool,
+    /// The last file, if it can be appended to: id, length, digest.
+    pub(crate) active: Option<(u64, u64, u32)>,
+}
+
+impl Writer {
+    /// Goes on where recovery found the end. The last file becomes the active one again.
+    pub(crate) fn resume(dir: &Directory, end: LogEnd) -> Result<Self> {
+        let mut writer = Self {
+            active: None,
+            finished: Vec::new(),
+            next_seq: end.next_seq,
+            next_file_id: end.next_file_id,
+            durable: end.durable,
+            marked: if end.closed { end.durable } else { LogPosition::default() },
+            names: 0,
+            names_synced: 0,
+            waiting_since: None,
+            syncing_since: None,
+            poisoned: None,
+        };
+        if let Some((id, len, digest)) = end.active {
+            let path = dir.data_path(FileKind::Log, id);
+            let file = dir
+                .fs
+                .open(&path, Access::Write)
+                .map_err(|e| Error::io("cannot open for writing", &path, e))?;
+            let (header, seed) = crate::scan::read_header(&*file, &path, id, Some(dir.store_id))?;
+            debug_assert_eq!(header.kind, FileKind::Log, "only the log is appended to");
+            let capacity = dir.options.max_file_size.max(len);
+            writer.active = Some(Active::new(dir, file.into(), (id, seed), path, len, capacity)?);
+            if let Some(active) = &mut writer.active {
+                active.digest = digest;
+            }
+        }
+        Ok(writer)
+    }
+
+    /// Fails if an earlier write or sync did.
+    pub(crate) fn check(&self) -> Result<()> {
+        match &self.poisoned {
+            None => Ok(()),
+            Some(why) => Err(Error::new(
+                ErrorKind::Poisoned,
+                format!("the store takes no more writes, because an earlier one failed: {why}"),
+            )),
+        }
+    }
+
+    /// Nothing will be appended any more.
+    pub(crate) fn poison(&mut self, why: &Error) {
+        tracing::error!(error = ?why, "the writer is poisoned");
+        self.poisoned.get_or_insert_with(|| format!("{why:?}"));
+    }
+
+    /// The active file.
+    pub(crate) fn active(&self) -> Option<&Arc<DataFile>> {
+        self.active.as_ref().map(|active| &active.data)
+    }
+
+    /// Whether something was appended that is not known to be durable.
+    pub(crate) fn has_unsynced(&self) -> bool {
+        self.position() > self.durable
+    }
+
+    fn position(&self) -> LogPosition {
+        match &self.active {
+            Some(active) => LogPosition { file_id: active.data.id, offset: active.end },
+            None => self.finished.last().map_or(self.durable, |last| LogPosition {
+                file_id: last.data.id,
+                offset: last.data.len.load(Ordering::Acquire),
+            }),
+        }
+    }
+
+    /// Makes certain that `changes` can be appended: enough room in the active file, or a new one, on a disk
+    /// that has space for it. Changes nothing if it fails. Gives whether a file was finished.
+    pub(crate) fn make_room(&mut self, dir: &Directory, changes: &[Change<'_>]) -> Result<bool> {
+        let frame = if changes.len() > 1 { FRAME_LEN as u64 } else { 0 };
+        let records: u64 = changes
+            .iter()
+            .map(|change| record_len(change.key().len(), change.value().len()))
+            .sum();
+        // One mark before the records, and one to end the file.
+        let needed = frame + records + 2 * MARK_LEN as u64;
+        let deletes = changes.iter().all(|change| matches!(change, Change::Delete { .. }));
+        let reserve = if deletes { 0 } else { DELETE_RESERVE };
+
+        let fits = |active: &Active| active.end + needed <= active.capacity;
+        let rotate = !self.active.as_ref().is_some_and(fits);
+        if rotate {
+            if let Some(active) = &mut self.active {
+                // Reserved with every append; not so in a file that was opened again.
+                active.allocate(MARK_LEN as u64, 0)?;
+            }
+            let new = self.create(dir, needed, reserve)?;
+            self.finish_active(dir)?;
+            self.active = Some(new);
+            self.names += 1;
+        }
+        let active = self.active.as_mut().expect("there is one, or it was just created");
+        active.allocate(needed, reserve)?;
+        Ok(rotate)
+    }
+
+    /// Appends `changes` in order, one batch if there are several. `collides` says of each whether its hash
+    /// is another key's too. The caller has made room. Gives the place of the first; the others follow it.
+    pub(crate) fn append(
+        &mut self,
+        time_ms: u64,
+        changes: &[Change<'_>],
+        collides: impl Fn(usize) -> bool,
+    ) -> Result<Place> {
+        let before = self.rollback_point();
+        if self.durable > self.marked {
+            self.append_mark(time_ms, Flags::MARK);
+        }
+        let member = if changes.len() > 1 {
+            self.append_frame(time_ms, changes);
+            Flags::MEMBER
+        } else {
+            Flags::NONE
+        };
+        let mut first = None;
+        for (index, change) in changes.iter().enumerate() {
+            let collides = if collides(index) { Flags::COLLIDES } else { Flags::NONE };
+            let flags = change.flags().and(member).and(collides);
+            let (key, value) = (change.key(), change.value());
+            let place = self.append_record(Fields { flags, seq: 0, time_ms, key, value });
+            first = first.or(Some(place));
+        }
+        self.flush(before)?;
+        Ok(first.expect("there is at least one change"))
+    }
+
+    fn append_mark(&mut self, time_ms: u64, flags: Flags) {
+        let digest = self.active_mut().digest;
+        let value = Mark { durable: self.durable, digest }.encode();
+        self.append_record(Fields { flags, seq: 0, time_ms, key: &[], value: &value });
+        self.marked = self.durable;
+    }
+
+    fn append_frame(&mut self, time_ms: u64, changes: &[Change<'_>]) {
+        let lens = changes.iter().map(|change| record_len(change.key().len(), change.value().len()));
+        let count = u32::try_from(changes.len()).expect("the batch was checked at the front door");
+        let value = Frame { count, len: lens.sum() }.encode();
+        self.append_record(Fields { flags: Flags::FRAME, seq: 0, time_ms, key: &[], value: &value });
+    }
+
+    /// Appends one record under the next sequence number.
+    fn append_record(&mut self, fields: Fields<'_>) -> Place {
+        let fields = Fields { seq: self.next_seq, ..fields };
+        self.next_seq += 1;
+        self.active_mut().append(&fields)
+    }
+
+    fn active_mut(&mut self) -> &mut Active {
+        self.active.as_mut().expect("room was made before appending")
+    }
+
+    /// Hands plain records to the operating system; mapped ones are there already. If the disk is full, which
+    /// happens here only where space cannot be reserved, all goes back to how it was `before`.
+    fn flush(&mut self, before: RollbackPoint) -> Result<()> {
+        let active = self.active_mut();
+        let Err(e) = active.flush() else { return Ok(()) };
+        let error = Error::io("cannot append", &active.data.path, e);
+        if error.kind() == ErrorKind::Full && active.file.set_len(before.end).is_ok() {
+            active.roll_back(&before);
+            (self.next_seq, self.marked) = (before.next_seq, before.marked);
+        } else {
+            self.poison(&error);
+        }
+        Err(error)
+    }
+
+    fn rollback_point(&mut self) -> RollbackPoint {
+        let (next_seq, marked) = (self.next_seq, self.marked);
+        let active = self.active_mut();
+        RollbackPoint { next_seq, marked, end: active.end, digest: active.digest }
+    }
+
+    /// Creates the next file of the log, with room for `needed` bytes, or leaves nothing behind.
+    fn create(&mut self, dir: &Directory, needed: u64, reserve: u64) -> Result<Active> {
+        let id = self.take_file_id()?;
+        let path = dir.data_path(FileKind::Log, id);
+        let file = dir
+            .fs
+            .open(&path, Access::Create)
+            .map_err(|e| Error::io("cannot create", &path, e))?;
+        let header = FileHeader {
+            kind: FileKind::Log,
+            salt: new_salt(dir),
+            store_id: dir.store_id,
+            file_id: id,
+            next_seq: self.next_seq,
+            created_ms: dir.clock.wall_ms(),
+        };
+        let (bytes, seed) = header.encode();
+        let len = FILE_HEADER_LEN as u64;
+        let capacity = dir.options.max_file_size.max(len + needed);
+        let created = write_all_at(&*file, &bytes, 0)
+            .map_err(|e| Error::io("cannot write to", &path, e))
+            .and_then(|()| Active::new(dir, file.into(), (id, seed), path.clone(), len, capacity));
+        let created = created.and_then(|mut active| {
+            active.allocate(needed, reserve).inspect_err(|_| {
+                dir.files.remove(std::slice::from_ref(&active.data));
+            })?;
+            Ok(active)
+        });
+        created.inspect_err(|_| {
+            // A file of the log must not stand before later ones without its end. If it cannot be removed
+            // there must be no later ones; its removal is durable before anything after it is.
+            self.names += 1;
+            if let Err(e) = dir.fs.remove(&path) {
+                self.poison(&Error::io("cannot remove an unfinished file", &path, e));
+            }
+        })
+    }
+
+    /// Ends the active file. It is not yet durable.
+    pub(crate) fn finish_active(&mut self, dir: &Directory) -> Result<()> {
+        if self.active.is_none() {
+            return Ok(());
+        }
+        let before = self.rollback_point();
+        self.append_mark(dir.clock.wall_ms(), Flags::MARK.and(Flags::END));
+        self.flush(before)?;
+        let active = self.active.take().expect("it was there");
+        tracing::info!(file = active.data.id, bytes = active.end, "finished a data file");
+        self.finished.push(Finished { data: active.data, file: active.file });
+        Ok(())
+    }
+
+    /// Appends a last mark, and cuts the reserved bytes off. The caller has synced, and syncs again.
+    pub(crate) fn mark_end(&mut self, dir: &Directory) -> Result<()> {
+        if self.active.is_none() {
+            return Ok(());
+        }
+        if self.durable > self.marked {
+            self.active_mut().allocate(MARK_LEN as u64, 0)?;
+            let before = self.rollback_point();
+            self.append_mark(dir.clock.wall_ms(), Flags::MARK);
+            self.flush(before)?;
+        }
+        let active = self.active_mut();
+        active
+            .file
+            .set_len(active.end)
+            .map_err(|e| Error::io("cannot cut to its length", &active.data.path, e))?;
+        active.allocated = active.end;
+        Ok(())
+    }
+
+    /// Takes note that a change waits for a sync since `now_ns`, and says whether the oldest has waited longer
+    /// than `limit_ns`.
+    pub(crate) fn waits_too_long(&mut self, now_ns: u64, limit_ns: u64) -> bool {
+        let waiting_since = *self.waiting_since.get_or_insert(now_ns);
+        let oldest = self.syncing_since.unwrap_or(waiting_since).min(waiting_since);
+        now_ns.saturating_sub(oldest) > limit_ns
+    }
+
+    /// Whether nothing that was appended lately waits for a sync.
+    pub(crate) fn waits_for_nothing(&self) -> bool {
+        self.waiting_since.is_none()
+    }
+
+    /// Whether there are finished files that are not yet durable.
+    pub(crate) fn has_finished(&self) -> bool {
+        !self.finished.is_empty()
+    }
+
+    /// A number for a file that merge writes.
+    pub(crate) fn take_file_id(&mut self) -> Result<u64> {
+        let id = self.next_file_id;
+        self.next_file_id = id
+            .checked_add(1)
+            .ok_or_else(|| Error::invalid("the store has used up all file numbers"))?;
+        Ok(id)
+    }
+
+    /// The active file, if at least `bytes` of it, or all of a short one, were appended since its hint was written.
+    pub(crate) fn unhinted(&self, bytes: u64) -> Option<Finished> {
+        let active = self.active.as_ref()?;
+        let since = active.end - active.resumed_at;
+        let worth_it = since > 0 && (since >= bytes || active.end < bytes);
+        worth_it.then(|| Finished { data: active.data.clone(), file: active.file.clone() })
+    }
+
+    /// What is to be synced now.
+    pub(crate) fn sync_task(&mut self) -> SyncTask {
+        self.syncing_since = self.waiting_since.take().or(self.syncing_since);
+        SyncTask {
+            finished: self.finished.clone(),
+            active: self
+                .active
+                .as_ref()
+                .map(|active| Finished { data: active.data.clone(), file: active.file.clone() }),
+            names: (self.names > self.names_synced).then_some(self.names),
+            position: self.position(),
+            seq: self.next_seq - 1,
+        }
+    }
+
+    /// Takes note that a task was done. Gives the files that are now finished and durable.
+    pub(crate) fn synced(&mut self, task: &SyncTask) -> Vec<Finished> {
+        self.durable = self.durable.max(task.position);
+        self.syncing_since = None;
+        if let Some(names) = task.names {
+            self.names_synced = self.names_synced.max(names);
+        }
+        let done = self.finished.iter().take_while(|file| {
+            task.finished.iter().any(|synced| synced.data.id == file.data.id)
+        });
+        let done = done.count();
+        self.finished.drain(..done).collect()
+    }
+}
+
+impl Active {
+    /// Takes a file with `len` bytes of header and records as the active one.
+    fn new(
+        dir: &Directory,
+        file: Arc<dyn File>,
+        (id, seed): (u64, u32),
+        path: PathBuf,
+        len: u64,
+        capacity: u64,
+    ) -> Result<Self> {
+        let capacity = capacity + MARKS_ROOM;
+        let (source, out) = if dir.mapped {
+            let mapped_len = usize::try_from(capacity).map_err(|_| {
+                Error::invalid("invalid option max_file_size: more than the address space")
+            })?;
+            let region = file
+                .map(mapped_len, Access::Write)
+                .map_err(|e| Error::io("cannot map", &path, e))?;
+            debug_assert_eq!(region.bytes().len() as u64, len, "the file ends where its records do");
+            let appender = region.appender().expect("a new mapping has no appender");
+            (Source::Mapped(region), Out::Mapped(appender))
+        } else {
+            (Source::Plain(file.clone()), Out::Plain(Vec::new()))
+        };
+        let data = dir.files.add(capacity, |first_chunk| {
+            Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
+        })?;
+        let resumed_at = if len == FILE_HEADER_LEN as u64 { 0 } else { len };
+        Ok(Self { data, file, out, end: len, allocated: len, capacity, digest: 0, resumed_at })
+    }
+
+    /// Reserves room for `needed` more bytes, and a good deal more if there is space.
+    fn allocate(&mut self, needed: u64, reserve: u64) -> Result<()> {
+        let needed = (self.end + needed + reserve).min(self.capacity);
+        if needed <= self.allocated {
+            return Ok(());
+        }
+        let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
+        let wanted = (self.allocated + step).clamp(needed, self.capacity);
+        let full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
+        let done = match self.file.allocate(wanted) {
+            Ok(()) => Ok(wanted),
+            Err(e) if full(&e) => self.file.allocate(needed).map(|()| needed),
+            // Without reservation, a full disk is met by the write itself. Never so when mapped.
+            Err(e) if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) => {
+                Ok(self.capacity)
+            }
+            Err(e) => Err(e),
+        };
+        self.allocated =
+            done.map_err(|e| Error::io("cannot reserve space", &self.data.path, e))?;
+        Ok(())
+    }
+
+    fn append(&mut self, fields: &Fields<'_>) -> Place {
+        let offset = self.end;
+        let seed = self.data.seed;
+        let len = record_len(fields.key.len(), fields.value.len());
+        let bytes_len = usize::try_from(len).expect("a record fits the address space");
+        let mut checksum = 0;
+        match &mut self.out {
+            Out::Mapped(appender) => appender.append(bytes_len, |bytes| {
+                checksum = record::encode(fields, offset, seed, bytes);
+            }),
+            Out::Plain(pending) => {
+                let start = pending.len();
+                pending.resize(start + bytes_len, 0);
+                checksum = record::encode(fields, offset, seed, &mut pending[start..]);
+            }
+        }
+        self.digest = record::digest(self.digest, checksum);
+        self.end += len;
+        if matches!(self.out, Out::Mapped(_)) {
+            self.data.len.store(self.end, Ordering::Release);
+        }
+        self.data.place(offset)
+    }
+
+    fn roll_back(&mut self, before: &RollbackPoint) {
+        (self.end, self.digest) = (before.end, before.digest);
+        if let Out::Plain(pending) = &mut self.out {
+            pending.clear();
+        }
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        let Out::Plain(pending) = &mut self.out else { return Ok(()) };
+        write_all_at(&*self.file, pending, self.end - pending.len() as u64)?;
+        pending.clear();
+        // One large value should not keep its size reserved.
+        pending.shrink_to(1 << 20);
+        self.data.len.store(self.end, Ordering::Release);
+        Ok(())
+    }
+}
+
+fn new_salt(dir: &Directory) -> u32 {
+    let [a, b, c, d, ..] = dir.fs.random();
+    u32::from_le_bytes([a, b, c, d])
+}

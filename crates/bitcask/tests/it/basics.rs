@@ -1,0 +1,99 @@
+//! What a first user does.
+
+use bitcask::{Bitcask, ErrorKind, IoMode, Options, WriteBatch};
+
+/// A directory of its own that is gone when the test ends.
+pub(crate) struct TempDir(std::path::PathBuf);
+
+impl TempDir {
+    pub(crate) fn new(name: &str) -> Self {
+        let path = std::env::temp_dir().join(format!("bitcask-it-{name}-{}", std::process::id()));
+        drop(std::fs::remove_dir_all(&path));
+        Self(path)
+    }
+
+    pub(crate) fn path(&self) -> &std::path::Path {
+        &self.0
+    }
+}
+
+impl Drop for TempDir {
+    fn drop(&mut self) {
+        drop(std::fs::remove_dir_all(&self.0));
+    }
+}
+
+fn key(n: u32) -> Vec<u8> {
+    format!("key{n:08}").into_bytes()
+}
+
+#[test]
+fn values_survive_reopening_rotation_and_merge_in_both_modes() {
+    for mode in [IoMode::Mapped, IoMode::Plain] {
+        let dir = TempDir::new(&format!("basic-{mode:?}"));
+        let options = || Options::new().io(mode).max_file_size(64 << 10);
+        let db = options().open(dir.path()).unwrap();
+        for round in 0..4_u32 {
+            for n in 0..2000 {
+                db.put(&key(n), format!("value {n} {round}").as_bytes()).unwrap();
+            }
+        }
+        for n in (0..2000).step_by(2) {
+            assert!(db.delete(&key(n)).unwrap());
+        }
+        let check = |db: &Bitcask| {
+            assert_eq!(db.len().unwrap(), 1000);
+            for n in 0..2000 {
+                let value = db.get(&key(n)).unwrap();
+                match n % 2 {
+                    0 => assert!(value.is_none(), "{n}"),
+                    _ => assert_eq!(value.unwrap(), format!("value {n} 3"), "{n}"),
+                }
+            }
+            assert_eq!(db.iter().map(Result::unwrap).count(), 1000);
+        };
+        check(&db);
+        db.close().unwrap();
+        let db = options().open(dir.path()).unwrap();
+        check(&db);
+        let before = db.stats().unwrap();
+        let report = db.merge().unwrap();
+        check(&db);
+        let after = db.stats().unwrap();
+        assert!(report.reclaimed_bytes() > 0);
+        assert!(after.bytes() * 3 < before.bytes(), "{} {}", after.bytes(), before.bytes());
+        assert_eq!(after.dead_bytes(), 0, "{report:?} {after:#?}");
+        drop(db);
+        let db = options().open(dir.path()).unwrap();
+        check(&db);
+        assert_eq!(db.stats().unwrap().dead_bytes(), 0);
+        assert!(db.recovery().cut.is_none());
+        assert_eq!(db.recovery().scanned_files, 0);
+    }
+}
+
+#[test]
+fn the_second_opener_is_told_who_has_the_store() {
+    let dir = TempDir::new("lock");
+    let db = Bitcask::open(dir.path()).unwrap();
+    let error = Bitcask::open(dir.path()).unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Locked);
+    assert!(error.to_string().contains(&std::process::id().to_string()), "{error}");
+    db.close().unwrap();
+    db.close().unwrap();
+    assert_eq!(db.get(b"k").unwrap_err().kind(), ErrorKind::Invalid);
+    Bitcask::open(dir.path()).unwrap();
+}
+
+#[test]
+fn batches_and_many_gets() {
+    let dir = TempDir::new("batch");
+    let db = Bitcask::open(dir.path()).unwrap();
+    let mut batch = WriteBatch::new();
+    batch.put("a", "1").put("b", "2").delete("a").put("c", "3").put("c", "4");
+    db.write(&batch).unwrap();
+    let values = db.get_many(&["a", "b", "c", "d"]).unwrap();
+    let values: Vec<_> = values.into_iter().map(|value| value.map(|v| v.into_vec())).collect();
+    assert_eq!(values, [None, Some(b"2".to_vec()), Some(b"4".to_vec()), None]);
+    assert_eq!(db.len().unwrap(), 2);
+}

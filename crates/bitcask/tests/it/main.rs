@@ -1,0 +1,4 @@
+//! Tests of the public API, in one binary.
+#![allow(clippy::disallowed_methods, reason = "tests look at real files")]
+
+mod basics;
