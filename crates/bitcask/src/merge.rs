@@ -152,7 +152,7 @@ impl Engine {
         let mut dropped_before = u64::MAX;
         for _ in 0..PASSES_MAX {
             let reclaimable = |file: &DataFile| self.reclaimable(file) > 0;
-            let inputs = self.mergeable(reclaimable, self.dir.options.merge.small_file_bytes);
+            let inputs = self.mergeable(reclaimable, self.small_bytes());
             let read_before = (job.report.bytes_read, job.report.bytes_written);
             job.run(inputs)?;
             let read = job.report.bytes_read - read_before.0;
@@ -172,7 +172,7 @@ impl Engine {
             return Ok(true);
         }
         let _merging = self.keeper.wait_for_merge();
-        let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < policy.small_file_bytes;
+        let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < self.small_bytes();
         let reaches = |file: &DataFile, ratio: f64, bytes: u64| {
             let (dead, len) = (self.reclaimable(file), file.len.load(Ordering::Relaxed));
             dead > 0 && (dead >= bytes || dead as f64 >= ratio * len as f64)
@@ -187,7 +187,7 @@ impl Engine {
         }
         let joins =
             |file: &DataFile| reaches(file, policy.dead_ratio_threshold, policy.dead_bytes_threshold);
-        let inputs = self.mergeable(joins, policy.small_file_bytes);
+        let inputs = self.mergeable(joins, self.small_bytes());
         let mut unwatched = |_: &MergeProgress| ControlFlow::Continue(());
         let mut job = Job::new(self, &mut unwatched);
         let result = job.run(inputs);
@@ -195,6 +195,12 @@ impl Engine {
         result?;
         let joined_files = report.files_removed > report.files_written + 1;
         Ok(joined_files || report.reclaimed_bytes() * WORTHWHILE_RATIO >= report.bytes_read)
+    }
+
+    /// A finished file shorter than this is small. A full one never is.
+    fn small_bytes(&self) -> u64 {
+        let options = &self.dir.options;
+        options.merge.small_file_bytes.min(options.max_file_size / 2)
     }
 
     fn in_window(&self, policy: &MergePolicy) -> bool {

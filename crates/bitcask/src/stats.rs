@@ -1,6 +1,7 @@
 //! Counters and sizes, cheap enough to be always on.
 
 use std::ffi::OsString;
+use std::fmt;
 use std::path::PathBuf;
 
 use crate::merge::MergeProgress;
@@ -46,8 +47,15 @@ fn bucket_end(bucket: usize) -> u64 {
 }
 
 /// A histogram of times in nanoseconds, exact to a quarter.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct Latency(Box<[u64]>);
+
+impl fmt::Debug for Latency {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let (p50, p99) = (self.quantile_ns(0.5), self.quantile_ns(0.99));
+        write!(f, "{} times, p50 {p50} ns, p99 {p99} ns", self.count())
+    }
+}
 
 impl Latency {
     /// How many times were recorded. Puts and gets are sampled: one in 64.

@@ -204,8 +204,8 @@ impl Writer {
         let fits = |active: &Active| active.end + needed <= active.capacity;
         let rotate = !self.active.as_ref().is_some_and(fits);
         if rotate {
+            // The end mark may need space that is not there, and then nothing should have changed.
             if let Some(active) = &mut self.active {
-                // Reserved with every append; not so in a file that was opened again.
                 active.allocate(MARK_LEN as u64, 0)?;
             }
             let new = self.create(dir, needed, reserve)?;
@@ -334,9 +334,9 @@ impl Writer {
 
     /// Ends the active file. It is not yet durable.
     pub(crate) fn finish_active(&mut self, dir: &Directory) -> Result<()> {
-        if self.active.is_none() {
-            return Ok(());
-        }
+        let Some(active) = &mut self.active else { return Ok(()) };
+        // Reserved with every append; not so in a file that was opened again.
+        active.allocate(MARK_LEN as u64, 0)?;
         let before = self.rollback_point();
         self.append_mark(dir.clock.wall_ms(), Flags::MARK.and(Flags::END));
         self.flush(before)?;
@@ -490,6 +490,8 @@ impl Active {
         let seed = self.data.seed;
         let len = record_len(fields.key.len(), fields.value.len());
         let bytes_len = usize::try_from(len).expect("a record fits the address space");
+        // Beyond it, a mapped write would be lost, or fatal.
+        assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
         let mut checksum = 0;
         match &mut self.out {
             Out::Mapped(appender) => appender.append(bytes_len, |bytes| {

@@ -1,6 +1,6 @@
 //! What a first user does.
 
-use bitcask::{Bitcask, ErrorKind, IoMode, Options, WriteBatch};
+use bitcask::{Bitcask, ErrorKind, IoMode, MergePolicy, Options, WriteBatch};
 
 /// A directory of its own that is gone when the test ends.
 pub(crate) struct TempDir(std::path::PathBuf);
@@ -31,7 +31,8 @@ fn key(n: u32) -> Vec<u8> {
 fn values_survive_reopening_rotation_and_merge_in_both_modes() {
     for mode in [IoMode::Mapped, IoMode::Plain] {
         let dir = TempDir::new(&format!("basic-{mode:?}"));
-        let options = || Options::new().io(mode).max_file_size(64 << 10);
+        let merge = MergePolicy { background: false, ..MergePolicy::default() };
+        let options = || Options::new().io(mode).max_file_size(64 << 10).merge(merge.clone());
         let db = options().open(dir.path()).unwrap();
         for round in 0..4_u32 {
             for n in 0..2000 {

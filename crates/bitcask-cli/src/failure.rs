@@ -1,0 +1,71 @@
+//! What went wrong, as the user is told: `error: <what>: <where>`, its causes, and what to do about it.
+
+use std::error::Error as StdError;
+use std::fmt;
+use std::io;
+use std::process::ExitCode;
+
+use bitcask::ErrorKind;
+
+/// The end of a command that could not do what it was asked to.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    what: String,
+    causes: Vec<String>,
+    help: Option<&'static str>,
+    kind: ErrorKind,
+}
+
+impl Failure {
+    /// No directory was given.
+    pub(crate) fn no_directory() -> Self {
+        Self {
+            what: "no store was given".into(),
+            causes: Vec::new(),
+            help: Some("pass --db DIR, or set BITCASK_DB"),
+            kind: ErrorKind::Invalid,
+        }
+    }
+
+    /// Standard input or output failed.
+    pub(crate) fn stdio(what: &str, source: &io::Error) -> Self {
+        let causes = vec![source.to_string()];
+        Self { what: what.into(), causes, help: None, kind: ErrorKind::Io }
+    }
+
+    /// Other advice than the error's kind gives.
+    pub(crate) fn advise(mut self, help: &'static str) -> Self {
+        self.help = Some(help);
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        self.kind.exit_code().into()
+    }
+}
+
+impl From<bitcask::Error> for Failure {
+    fn from(error: bitcask::Error) -> Self {
+        let first = error.source();
+        let causes = std::iter::successors(first, |cause| cause.source()).map(ToString::to_string);
+        Self {
+            what: error.to_string(),
+            causes: causes.collect(),
+            help: Some(error.kind().advice()),
+            kind: error.kind(),
+        }
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "error: {}", self.what)?;
+        for cause in &self.causes {
+            write!(f, "\ncaused by: {cause}")?;
+        }
+        match self.help {
+            Some(help) => write!(f, "\nhelp: {help}"),
+            None => Ok(()),
+        }
+    }
+}
