@@ -89,6 +89,9 @@ impl Engine {
     /// Older files first, though any order would do: nothing is claimed before all of it is done.
     fn perform(&self, task: &SyncTask) -> Result<()> {
         for file in task.finished.iter().chain(&task.active) {
+            let durable = task.durable;
+            let from = if durable.file_id == file.data.id { durable.offset } else { 0 };
+            file.data.prepare_sync(from);
             file.file.sync().map_err(|e| Error::io("cannot sync", &file.data.path, e))?;
         }
         if task.names.is_some() {

@@ -90,6 +90,16 @@ impl DataFile {
         Place::new(self.first_chunk, offset)
     }
 
+    /// Called before bytes from `from` on are synced.
+    pub(crate) fn prepare_sync(&self, from: u64) {
+        if let Source::Mapped(region) = &self.source {
+            let from = usize::try_from(from).expect("a mapping fits the address space");
+            if let Err(e) = region.release(from) {
+                tracing::debug!(error = ?e, "cannot release mapped pages before a sync");
+            }
+        }
+    }
+
     pub(crate) fn add_dead(&self, bytes: u64) {
         self.dead.fetch_add(bytes, Ordering::Relaxed);
     }

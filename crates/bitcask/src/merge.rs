@@ -27,7 +27,7 @@ use crate::db::Engine;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::files::DataFile;
-use crate::fs::{File, write_all_at};
+use crate::fs::{File, allocate, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::hint::{HintCursor, HintEntry, HintFile, HintHeader};
 use crate::name;
@@ -586,7 +586,7 @@ impl Output {
             origins: Vec::new(),
         };
         // A full disk is met now, and not when half is copied. Where space cannot be reserved, it is met later.
-        match output.file.allocate(live_bytes + MARK_LEN as u64) {
+        match allocate(&*output.file, live_bytes + MARK_LEN as u64) {
             Err(e) if e.kind() != std::io::ErrorKind::Unsupported => {
                 drop(dir.fs.remove(&name::temporary_path(&output.path)));
                 Err(Error::io("cannot reserve space for a merged file", &output.path, e))

@@ -19,7 +19,7 @@ use crate::batch::Change;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DataFile, Source};
-use crate::fs::{Access, Appender, File, write_all_at};
+use crate::fs::{Access, Appender, File, allocate, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::place::Place;
 use crate::record::{
@@ -102,6 +102,8 @@ pub(crate) struct SyncTask {
     pub(crate) active: Option<Finished>,
     /// Changes of names that are to become durable; none if they are.
     pub(crate) names: Option<u64>,
+    /// Up to where it is durable already.
+    pub(crate) durable: LogPosition,
     pub(crate) position: LogPosition,
     pub(crate) seq: u64,
 }
@@ -411,6 +413,7 @@ impl Writer {
                 .as_ref()
                 .map(|active| Finished { data: active.data.clone(), file: active.file.clone() }),
             names: (self.names > self.names_synced).then_some(self.names),
+            durable: self.durable,
             position: self.position(),
             seq: self.next_seq - 1,
         }
@@ -471,9 +474,9 @@ impl Active {
         let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
         let wanted = (self.allocated + step).clamp(needed, self.capacity);
         let full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
-        let done = match self.file.allocate(wanted) {
+        let done = match allocate(&*self.file, wanted) {
             Ok(()) => Ok(wanted),
-            Err(e) if full(&e) => self.file.allocate(needed).map(|()| needed),
+            Err(e) if full(&e) => allocate(&*self.file, needed).map(|()| needed),
             // Without reservation, a full disk is met by the write itself. Never so when mapped.
             Err(e) if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) => {
                 Ok(self.capacity)

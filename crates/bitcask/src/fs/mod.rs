@@ -130,6 +130,16 @@ fn read_some_at(file: &dyn File, buf: &mut [u8], offset: u64) -> io::Result<usiz
     }
 }
 
+/// Reserves `len` bytes, however often a signal comes between.
+pub(crate) fn allocate(file: &dyn File, len: u64) -> io::Result<()> {
+    loop {
+        match file.allocate(len) {
+            Err(e) if e.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}
+
 /// Writes all of `buf`. After an error an unknown part of it has been written.
 pub(crate) fn write_all_at(file: &dyn File, mut buf: &[u8], mut offset: u64) -> io::Result<()> {
     while !buf.is_empty() {

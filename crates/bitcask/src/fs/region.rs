@@ -18,6 +18,11 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 
 use rustix::mm::{Advice, MapFlags, ProtFlags, madvise, mmap, munmap};
 
+/// At least the size of a page, and a multiple of it, on every machine that this runs on.
+const PAGE_LEN: usize = 64 << 10;
+/// Fewer bytes are not worth a call.
+const RELEASE_MIN: usize = 1 << 20;
+
 /// Mapped memory that can be read below a watermark.
 #[derive(Clone)]
 pub struct Region(Arc<Inner>);
@@ -91,6 +96,22 @@ impl Region {
     pub fn appender(&self) -> Option<Appender> {
         let taken = self.0.has_appender.swap(true, Ordering::AcqRel);
         (!taken).then(|| Appender(self.clone()))
+    }
+
+    /// Lets go of the page table entries of readable bytes from `from` on; what they map stays cached, and comes back
+    /// at the next touch. Before a sync, because writing back a mapped page interrupts every processor that may
+    /// have it mapped, once for each page.
+    pub fn release(&self, from: usize) -> io::Result<()> {
+        let readable = self.0.watermark.load(Ordering::Acquire);
+        let (from, end) = (from.next_multiple_of(PAGE_LEN), readable / PAGE_LEN * PAGE_LEN);
+        if !matches!(self.0.owner, Owner::Mapping) || end < from + RELEASE_MIN {
+            return Ok(());
+        }
+        // SAFETY: in bounds, as `end` is.
+        let start = unsafe { self.0.start.as_ptr().add(from) };
+        // SAFETY: in a shared mapping this drops entries of the page table and no contents.
+        unsafe { madvise(start.cast(), end - from, Advice::LinuxDontNeed) }?;
+        Ok(())
     }
 
     /// Tells the kernel that reads will come in no order, so that it does not read ahead.
