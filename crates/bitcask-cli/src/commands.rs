@@ -91,12 +91,15 @@ fn with_input(mut command: Command) -> Result<Command, Failure> {
 
 fn open(dir: &Path, create: bool) -> Result<Bitcask, Failure> {
     // A process that lives for one command would only begin a background merge.
-    let mut policy = MergePolicy::default();
-    policy.background = false;
+    let policy = MergePolicy { background: false, ..MergePolicy::default() };
     Options::new().create_if_missing(create).merge(policy).open(dir).map_err(|error| {
         let no_store = error.kind() == ErrorKind::Invalid;
         let failure = Failure::from(error);
-        if no_store { failure.advise("check the directory; `set` creates a store") } else { failure }
+        if no_store {
+            failure.advise("check the directory; `set` creates a store")
+        } else {
+            failure
+        }
     })
 }
 

@@ -46,11 +46,15 @@ impl Failure {
 
 impl From<bitcask::Error> for Failure {
     fn from(error: bitcask::Error) -> Self {
-        let first = error.source();
-        let causes = std::iter::successors(first, |cause| cause.source()).map(ToString::to_string);
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
         Self {
             what: error.to_string(),
-            causes: causes.collect(),
+            causes,
             help: Some(error.kind().advice()),
             kind: error.kind(),
         }

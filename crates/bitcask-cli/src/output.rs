@@ -105,13 +105,14 @@ pub(crate) fn stats(stats: &Stats) -> String {
     rows.push(with_sizes(["total".into(), files(stats.files.len())], total, dead));
 
     let mut text = table(&rows);
+    text.push('\n');
     let mut line = |what: &str, value: &dyn Display| {
         writeln!(text, "{what:<13}{value}").expect("a string takes any text");
     };
-    line("\nkeys", &stats.keys);
+    line("keys", &stats.keys);
     line("keydir", &size(stats.keydir_bytes));
     for foreign in &stats.foreign {
-        line("foreign file", &foreign.display());
+        line("foreign file", &format_args!("{foreign:?}"));
     }
     text
 }

@@ -538,23 +538,27 @@ impl Engine {
         }
 
         let table = dir.files.guard();
-        let (one, many);
-        let lookups: &[Lookup] = match (changes, hashes) {
-            ([change], [hash]) => {
-                one = [dir.lookup(&table, *hash, change.key())?];
-                &one
+        let mut one = None;
+        let batch = match changes {
+            [Change::Delete { key }] => {
+                let lookup = one.insert(dir.lookup(&table, hashes[0], key)?);
+                if lookup.found.is_none() {
+                    return Ok(false);
+                }
+                Vec::new()
             }
-            _ => {
-                many = self.lookup_batch(&table, changes, hashes)?;
-                &many
+            [Change::Put { .. }] => Vec::new(),
+            _ => self.lookup_batch(&table, changes, hashes)?,
+        };
+        let collides = |index: usize| match (batch.get(index), &one) {
+            (Some(lookup), _) | (None, Some(lookup)) => Ok(lookup.collides),
+            (None, None) => {
+                let lookup = dir.lookup(&table, hashes[index], changes[index].key())?;
+                Ok(one.insert(lookup).collides)
             }
         };
-        if let ([Change::Delete { .. }], [Lookup { found: None, .. }]) = (changes, lookups) {
-            return Ok(false);
-        }
-        let collides = |index: usize| lookups[index].collides;
         let first = writer.append(dir.clock.wall_ms(), changes, collides)?;
-        if let Err(e) = self.publish(&table, &writer, changes, hashes, lookups, first) {
+        if let Err(e) = self.publish(&table, &writer, changes, hashes, one, first) {
             // The log has what the keydir has not.
             writer.poison(&e);
             return Err(e);
@@ -563,6 +567,11 @@ impl Engine {
 
         let seq = writer.next_seq - 1;
         let must_wait = self.must_wait(&mut writer, seq);
+        if self.makes_ready()
+            && let Some(ahead) = writer.take_ahead()
+        {
+            self.keeper.ask_ahead(ahead);
+        }
         drop(writer);
         self.count(changes);
         if must_wait {
@@ -594,23 +603,24 @@ impl Engine {
         changes.iter().zip(hashes).map(lookup).collect()
     }
 
-    /// Tells the keydir of appended records, the first of which is at `first`.
+    /// Tells the keydir of appended records, the first of which is at `first`. `one` is what is known of the key, if
+    /// there is one change.
     fn publish(
         &self,
         table: &Table,
         writer: &Writer,
         changes: &[Change<'_>],
         hashes: &[u64],
-        lookups: &[Lookup],
+        one: Option<Lookup>,
         first: Place,
     ) -> Result<()> {
         let mut place = first;
-        for ((change, &hash), &lookup) in changes.iter().zip(hashes).zip(lookups) {
+        for (change, &hash) in changes.iter().zip(hashes) {
             let len = record_len(change.key().len(), change.value().len());
-            // An earlier change of the batch may have been to this key.
-            let mut lookup = match changes {
-                [_] => lookup,
-                _ => self.dir.lookup(table, hash, change.key())?,
+            // In a batch, an earlier change may have been to this key: look it up now.
+            let mut lookup = match one {
+                Some(lookup) => lookup,
+                None => self.dir.lookup(table, hash, change.key())?,
             };
             while !self.publish_one(table, change, hash, lookup, place) {
                 // Merge has moved the old record since it was looked up.

@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Weak};
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{File, Region, prefetch, read_exact_at, read_full_at};
+use crate::fs::{File, Region, prefetch_address, read_exact_at, read_full_at};
 use crate::header::FileKind;
 use crate::place::{CHUNK_COUNT_MAX, CHUNK_LEN, Place};
 use crate::record::{self, Fault, Record};
@@ -100,6 +100,16 @@ impl DataFile {
         }
     }
 
+    /// Makes pages that will soon be appended to ready for it.
+    pub(crate) fn populate(&self, from: u64, end: u64) {
+        if let Source::Mapped(region) = &self.source {
+            let position = |offset| usize::try_from(offset).expect("a mapping fits the address space");
+            if let Err(e) = region.populate(position(from), position(end)) {
+                tracing::debug!(error = ?e, "cannot make pages ready ahead of the writer");
+            }
+        }
+    }
+
     pub(crate) fn add_dead(&self, bytes: u64) {
         self.dead.fetch_add(bytes, Ordering::Relaxed);
     }
@@ -156,11 +166,9 @@ impl DataFile {
     /// Starts the cache misses of a read that will follow.
     pub(crate) fn prefetch(&self, place: Place) {
         if let Source::Mapped(region) = &self.source {
-            let from = usize::try_from(place.offset(self.first_chunk)).unwrap_or(usize::MAX);
+            let from = usize::try_from(place.offset(self.first_chunk)).unwrap_or(0);
             for line in 0..LINES_AHEAD {
-                if let Some(byte) = region.bytes().get(from.saturating_add(line * LINE_LEN)) {
-                    prefetch(byte);
-                }
+                prefetch_address(region.bytes().as_ptr().addr() + from + line * LINE_LEN);
             }
         }
     }

@@ -1,6 +1,6 @@
-//! What happens in the background: syncs at intervals, sealing of finished files, merges.
+//! What happens in the background: syncs at intervals, sealing of finished files, merges, and page faults.
 //!
-//! Two threads, so that a long merge does not delay a sync. [`Keeper`] is how the rest of the engine talks to
+//! A thread each, so that a long merge does not delay a sync. [`Keeper`] is how the rest of the engine talks to
 //! them. Without threads, in simulations, `Bitcask::tick` does the same work.
 
 use std::sync::Arc;
@@ -15,7 +15,7 @@ use crate::options::Durability;
 use crate::recovery::{HintOf, hint_of, publish_hint};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
-use crate::writer::Finished;
+use crate::writer::{Ahead, Finished};
 
 /// A hint for the active file is written on closing when so many bytes are not in one yet.
 const UNHINTED_BYTES: u64 = 4 << 20;
@@ -25,6 +25,9 @@ const UNHINTED_BYTES: u64 = 4 << 20;
 pub(crate) struct Keeper {
     state: Mutex<State>,
     changed: Condvar,
+    /// Pages to make ready for the writer, if it asked for some.
+    ahead: Mutex<Option<Ahead>>,
+    ahead_asked: Condvar,
     /// Held by the merge that is running: there is one at a time.
     merging: Mutex<()>,
     /// Held while hints are written, so that who finds nothing to seal knows that all is sealed.
@@ -46,6 +49,28 @@ impl Keeper {
     pub(crate) fn stop(&self) {
         lock(&self.state).stopped = true;
         self.changed.notify_all();
+        // With the lock held, so that the thread is waiting or sees that it should not.
+        let _ahead = lock(&self.ahead);
+        self.ahead_asked.notify_all();
+    }
+
+    /// Asks for pages to be made ready.
+    pub(crate) fn ask_ahead(&self, ahead: Ahead) {
+        *lock(&self.ahead) = Some(ahead);
+        self.ahead_asked.notify_one();
+    }
+
+    fn wait_for_ahead(&self) -> Option<Ahead> {
+        let mut ahead = lock(&self.ahead);
+        loop {
+            if lock(&self.state).stopped {
+                return None;
+            }
+            if let Some(ahead) = ahead.take() {
+                return Some(ahead);
+            }
+            ahead = wait(&self.ahead_asked, ahead);
+        }
     }
 
     pub(crate) fn pause(&self) {
@@ -117,7 +142,13 @@ impl Engine {
             let engine = self.clone();
             thread::Builder::new().name(name.into()).spawn(move || work(&engine))
         };
-        let threads = [spawn("bitcask-sync", Self::keep_syncing), spawn("bitcask-merge", Self::keep_merging)];
+        let mut threads = vec![spawn("bitcask-merge", Self::keep_merging)];
+        if matches!(self.dir.options.durability, Durability::Interval(_)) {
+            threads.push(spawn("bitcask-sync", Self::keep_syncing));
+        }
+        if self.makes_ready() {
+            threads.push(spawn("bitcask-ahead", Self::keep_ready));
+        }
         // A thread that cannot be started is not missed: `must_wait` syncs when nobody else does, and close
         // seals what is left.
         threads
@@ -170,6 +201,20 @@ impl Engine {
         if !finished.is_empty() {
             lock(&self.keeper.to_seal).extend(finished);
             self.keeper.nudge();
+        }
+    }
+
+    /// Whether pages are made ready ahead of the writer. Not with `Always`: what is made ready is written with the
+    /// next sync, and there each write waits for one.
+    pub(crate) fn makes_ready(&self) -> bool {
+        let options = &self.dir.options;
+        self.dir.mapped && options.threads && options.durability != Durability::Always
+    }
+
+    /// Takes page faults so that the writer need not.
+    fn keep_ready(&self) {
+        while let Some(Ahead { data, from, end }) = self.keeper.wait_for_ahead() {
+            data.populate(from, end);
         }
     }
 

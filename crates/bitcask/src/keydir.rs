@@ -5,7 +5,7 @@
 //! records. So memory is the same whatever the length of the keys.
 //!
 //! The first 12 bits of the hash choose one of 4096 shards, each a small open-addressing table behind its own
-//! lock. The tag alone says where in its shard an entry wants to be, so a shard grows, by a quarter, without a
+//! lock. The tag alone says where in its shard an entry wants to be, so a shard grows, by a third, without a
 //! look at any record, and no step moves more than one shard:
 //!
 //! ```text
@@ -14,20 +14,21 @@
 //!   home   =  tag * slots / 2^22, then on to the next free slot
 //! ```
 //!
-//! At a load between 0.68 and 0.85 an entry takes 9.4 to 11.8 bytes.
+//! At a load between 0.63 and 0.85 an entry takes 9.4 to 12.7 bytes.
 //!
 //! One writer inserts and removes; merge only replaces, by compare-and-swap on the exact place; anyone reads.
 //! No lock is held while a record is read.
 
-use crate::fs::prefetch;
+use crate::fs::prefetch_address;
 use crate::place::{PLACE_BITS, Place};
+use crate::sync::atomic::{AtomicUsize, Ordering};
 use crate::sync::{RwLock, read, write};
 
 const SHARD_BITS: u32 = 12;
 const TAG_BITS: u32 = 64 - PLACE_BITS;
 /// Entries for each 100 slots at which a shard grows, and to which it is resized.
 const LOAD_PERCENT_MAX: usize = 85;
-const LOAD_PERCENT_TARGET: usize = 68;
+const LOAD_PERCENT_TARGET: usize = 63;
 /// Entries for each 100 slots below which a shard shrinks.
 const LOAD_PERCENT_MIN: usize = 40;
 const SLOTS_MIN: usize = 8;
@@ -35,8 +36,32 @@ const SLOTS_MIN: usize = 8;
 /// Key hash to place, for every live key.
 #[derive(Debug)]
 pub(crate) struct Keydir {
-    shards: Box<[RwLock<Shard>]>,
+    shards: Box<[ShardCell]>,
     shard_bits: u32,
+}
+
+/// A shard behind its lock, on a cache line of its own. Beside it, for who only wants to prefetch and takes no lock,
+/// where its table is and how long: both may be out of date.
+#[derive(Debug, Default)]
+#[repr(align(64))]
+struct ShardCell {
+    shard: RwLock<Shard>,
+    table_address: AtomicUsize,
+    table_len: AtomicUsize,
+}
+
+impl ShardCell {
+    /// Changes the shard, and takes note of where its table is then.
+    fn change<T>(&self, change: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut shard = write(&self.shard);
+        let len_before = shard.slots.len();
+        let result = change(&mut shard);
+        if shard.slots.len() != len_before {
+            self.table_address.store(shard.slots.as_ptr().addr(), Ordering::Relaxed);
+            self.table_len.store(shard.slots.len(), Ordering::Relaxed);
+        }
+        result
+    }
 }
 
 /// Places that may hold the newest record of a key.
@@ -67,7 +92,7 @@ impl Keydir {
 
     /// With 2^`shard_bits` shards; small tests want few.
     pub(crate) fn with_shard_bits(shard_bits: u32) -> Self {
-        let shards = (0..1_usize << shard_bits).map(|_| RwLock::new(Shard::default())).collect();
+        let shards = (0..1_usize << shard_bits).map(|_| ShardCell::default()).collect();
         Self { shards, shard_bits }
     }
 
@@ -75,24 +100,24 @@ impl Keydir {
     pub(crate) fn candidates(&self, hash: u64) -> Candidates {
         let mut candidates = Candidates::default();
         let tag = self.tag(hash);
-        read(self.shard(hash)).each_with_tag(tag, |_, place| candidates.push(place));
+        read(&self.shard(hash).shard).each_with_tag(tag, |_, place| candidates.push(place));
         candidates
     }
 
     /// Whether the entry for this hash at this very place is there, that is, whether the record there is live.
     pub(crate) fn holds(&self, hash: u64, place: Place) -> bool {
-        read(self.shard(hash)).find(self.tag(hash), place).is_some()
+        read(&self.shard(hash).shard).find(self.tag(hash), place).is_some()
     }
 
     /// Adds an entry for a key that has none.
     pub(crate) fn insert(&self, hash: u64, place: Place) {
-        write(self.shard(hash)).insert(self.tag(hash), place);
+        self.shard(hash).change(|shard| shard.insert(self.tag(hash), place));
     }
 
     /// Moves an entry from `old` to `new` if it is at `old`, and says whether it was. The only way in which merge
     /// changes the keydir: had the key been written since, its entry would be elsewhere.
     pub(crate) fn replace(&self, hash: u64, old: Place, new: Place) -> bool {
-        let mut shard = write(self.shard(hash));
+        let mut shard = write(&self.shard(hash).shard);
         let tag = self.tag(hash);
         match shard.find(tag, old) {
             Some(slot) => {
@@ -105,30 +130,32 @@ impl Keydir {
 
     /// Removes the entry at `old`, and says whether it was there.
     pub(crate) fn remove(&self, hash: u64, old: Place) -> bool {
-        let mut shard = write(self.shard(hash));
-        match shard.find(self.tag(hash), old) {
+        self.shard(hash).change(|shard| match shard.find(self.tag(hash), old) {
             Some(slot) => {
                 shard.remove(slot);
                 true
             }
             None => false,
-        }
+        })
     }
 
     /// Starts the cache miss of a lookup that will follow.
     pub(crate) fn prefetch(&self, hash: u64) {
-        read(self.shard(hash)).prefetch(self.tag(hash));
+        let cell = self.shard(hash);
+        let len = cell.table_len.load(Ordering::Relaxed);
+        let slot = home(self.tag(hash), len) * size_of::<u64>();
+        prefetch_address(cell.table_address.load(Ordering::Relaxed).wrapping_add(slot));
     }
 
     /// Keys in the keydir.
     pub(crate) fn len(&self) -> u64 {
-        self.shards.iter().map(|shard| read(shard).count as u64).sum()
+        self.shards.iter().map(|cell| read(&cell.shard).count as u64).sum()
     }
 
     /// Bytes of memory it takes.
     pub(crate) fn memory(&self) -> u64 {
-        let slots: usize = self.shards.iter().map(|shard| read(shard).slots.len()).sum();
-        (slots * size_of::<u64>() + self.shards.len() * size_of::<RwLock<Shard>>()) as u64
+        let slots: usize = self.shards.iter().map(|cell| read(&cell.shard).slots.len()).sum();
+        (slots * size_of::<u64>() + self.shards.len() * size_of::<ShardCell>()) as u64
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -153,15 +180,15 @@ impl Keydir {
 
     /// Forgets everything.
     pub(crate) fn clear(&self) {
-        for shard in &self.shards {
-            *write(shard) = Shard::default();
+        for cell in &self.shards {
+            cell.change(|shard| *shard = Shard::default());
         }
     }
 
     /// Every place in a shard, in their order: the record that each key of it has now.
     pub(crate) fn places(&self, shard: usize) -> Vec<Place> {
         let mut places: Vec<_> = {
-            let shard = read(&self.shards[shard]);
+            let shard = read(&self.shards[shard].shard);
             shard.slots.iter().filter(|&&slot| slot != 0).map(|&slot| place_of(slot)).collect()
         };
         places.sort_unstable();
@@ -170,15 +197,16 @@ impl Keydir {
 
     /// Fills an empty shard at once, with entries of hashes that belong to it.
     pub(crate) fn fill(&self, shard: usize, entries: &[(u64, Place)]) {
-        let mut shard = write(&self.shards[shard]);
-        debug_assert_eq!(shard.count, 0, "a shard is filled once, when the store is opened");
-        shard.resize_for(entries.len());
-        for &(hash, place) in entries {
-            shard.insert(self.tag(hash), place);
-        }
+        self.shards[shard].change(|shard| {
+            debug_assert_eq!(shard.count, 0, "a shard is filled once, when the store is opened");
+            shard.resize_for(entries.len());
+            for &(hash, place) in entries {
+                shard.insert(self.tag(hash), place);
+            }
+        });
     }
 
-    fn shard(&self, hash: u64) -> &RwLock<Shard> {
+    fn shard(&self, hash: u64) -> &ShardCell {
         &self.shards[self.shard_index(hash)]
     }
 
@@ -204,6 +232,12 @@ fn tag_of(entry: u64) -> u64 {
 
 fn place_of(entry: u64) -> Place {
     Place::from_units(entry & ((1 << PLACE_BITS) - 1))
+}
+
+/// Where an entry with this tag wants to be in a table of `slots` slots.
+fn home(tag: u64, slots: usize) -> usize {
+    let slot = (tag * slots as u64) >> TAG_BITS;
+    usize::try_from(slot).expect("less than the number of slots")
 }
 
 impl Shard {
@@ -286,15 +320,8 @@ impl Shard {
         }
     }
 
-    fn prefetch(&self, tag: u64) {
-        if let Some(slot) = self.slots.get(self.home(tag)) {
-            prefetch(slot);
-        }
-    }
-
     fn home(&self, tag: u64) -> usize {
-        let slot = (tag * self.slots.len() as u64) >> TAG_BITS;
-        usize::try_from(slot).expect("less than the number of slots")
+        home(tag, self.slots.len())
     }
 
     fn after(&self, slot: usize) -> usize {

@@ -142,9 +142,9 @@ pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u
     let (value, padding) = rest.split_at_mut(fields.value.len());
     debug_assert!(padding.len() < ALIGNMENT, "the buffer has the record's length");
 
-    put(header, 0, &fields.flags.0.to_le_bytes());
-    put(header, 2, &key_len.to_le_bytes());
-    put(header, 4, &value_len.to_le_bytes());
+    // One store for the three, because the checksum reads them back as one word at once.
+    let lens = u64::from(key_len) << 16 | u64::from(value_len) << 32;
+    put(header, 0, &(u64::from(fields.flags.0) | lens).to_le_bytes());
     put(header, 8, &fields.seq.to_le_bytes());
     put(header, 16, &fields.time_ms.to_le_bytes());
     key.copy_from_slice(fields.key);

@@ -30,6 +30,8 @@ use crate::sync::atomic::Ordering;
 /// Bytes reserved at a time: at first, and at most.
 const ALLOCATE_MIN: u64 = 1 << 20;
 const ALLOCATE_MAX: u64 = 64 << 20;
+/// Bytes made ready for writing ahead of the log.
+const AHEAD_LEN: u64 = 2 << 20;
 /// Room beyond what options and records ask for, for the marks of closing and of ending the file.
 const MARKS_ROOM: u64 = 4 * MARK_LEN as u64;
 /// Reserved bytes that only deletes may use, so that a full disk can be emptied.
@@ -74,6 +76,8 @@ struct Active {
     allocated: u64,
     /// Bytes it may grow to.
     capacity: u64,
+    /// Bytes that were asked to be made ready for writing.
+    ready: u64,
     digest: u32,
     /// What it held when it was opened; nothing, or what its hint covers.
     resumed_at: u64,
@@ -93,6 +97,14 @@ struct RollbackPoint {
     marked: LogPosition,
     end: u64,
     digest: u32,
+}
+
+/// A range of the active file that the log will soon reach.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    pub(crate) data: Arc<DataFile>,
+    pub(crate) from: u64,
+    pub(crate) end: u64,
 }
 
 /// What a sync has to do, and what it then can claim.
@@ -221,12 +233,13 @@ impl Writer {
     }
 
     /// Appends `changes` in order, one batch if there are several. `collides` says of each whether its hash
-    /// is another key's too. The caller has made room. Gives the place of the first; the others follow it.
+    /// is another key's too; it is asked after the change was copied, while whose answer takes a cache miss that
+    /// was started before. The caller has made room. Gives the place of the first; the others follow it.
     pub(crate) fn append(
         &mut self,
         time_ms: u64,
         changes: &[Change<'_>],
-        collides: impl Fn(usize) -> bool,
+        mut collides: impl FnMut(usize) -> Result<bool>,
     ) -> Result<Place> {
         let before = self.rollback_point();
         if self.durable > self.marked {
@@ -240,10 +253,11 @@ impl Writer {
         };
         let mut first = None;
         for (index, change) in changes.iter().enumerate() {
-            let collides = if collides(index) { Flags::COLLIDES } else { Flags::NONE };
-            let flags = change.flags().and(member).and(collides);
+            let flags = change.flags().and(member);
             let (key, value) = (change.key(), change.value());
-            let place = self.append_record(Fields { flags, seq: 0, time_ms, key, value });
+            let fields = Fields { flags, seq: self.next_seq, time_ms, key, value };
+            let place = self.active_mut().append(fields, || collides(index))?;
+            self.next_seq += 1;
             first = first.or(Some(place));
         }
         self.flush(before)?;
@@ -268,7 +282,7 @@ impl Writer {
     fn append_record(&mut self, fields: Fields<'_>) -> Place {
         let fields = Fields { seq: self.next_seq, ..fields };
         self.next_seq += 1;
-        self.active_mut().append(&fields)
+        self.active_mut().append(fields, || Ok(false)).expect("no collision was looked for")
     }
 
     fn active_mut(&mut self) -> &mut Active {
@@ -381,6 +395,20 @@ impl Writer {
         self.waiting_since.is_none()
     }
 
+    /// Pages that should be made ready before the log gets there, if it is time for more.
+    pub(crate) fn take_ahead(&mut self) -> Option<Ahead> {
+        let active = self.active.as_mut()?;
+        if active.end + AHEAD_LEN / 2 <= active.ready {
+            return None;
+        }
+        let (from, end) = (active.ready.max(active.end), active.allocated.min(active.end + AHEAD_LEN));
+        if end <= from {
+            return None;
+        }
+        active.ready = end;
+        Some(Ahead { data: active.data.clone(), from, end })
+    }
+
     /// Whether there are finished files that are not yet durable.
     pub(crate) fn has_finished(&self) -> bool {
         !self.finished.is_empty()
@@ -434,6 +462,27 @@ impl Writer {
     }
 }
 
+impl Out {
+    /// Where the next record goes.
+    fn tail(&mut self, len: usize) -> &mut [u8] {
+        match self {
+            Self::Mapped(appender) => appender.tail(len),
+            Self::Plain(pending) => {
+                let start = pending.len();
+                pending.resize(start + len, 0);
+                &mut pending[start..]
+            }
+        }
+    }
+
+    /// Forgets a tail that was not appended.
+    fn take_back(&mut self, len: usize) {
+        if let Self::Plain(pending) = self {
+            pending.truncate(pending.len() - len);
+        }
+    }
+}
+
 impl Active {
     /// Takes a file with `len` bytes of header and records as the active one.
     fn new(
@@ -461,8 +510,8 @@ impl Active {
         let data = dir.files.add(capacity, |first_chunk| {
             Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
         })?;
-        let resumed_at = if len == FILE_HEADER_LEN as u64 { 0 } else { len };
-        Ok(Self { data, file, out, end: len, allocated: len, capacity, digest: 0, resumed_at })
+        let (resumed_at, ready) = (if len == FILE_HEADER_LEN as u64 { 0 } else { len }, len);
+        Ok(Self { data, file, out, end: len, allocated: len, capacity, ready, digest: 0, resumed_at })
     }
 
     /// Reserves room for `needed` more bytes, and a good deal more if there is space.
@@ -488,30 +537,39 @@ impl Active {
         Ok(())
     }
 
-    fn append(&mut self, fields: &Fields<'_>) -> Place {
+    /// Appends one record; with `COLLIDES` if that is so. If the answer is an error, nothing was appended.
+    fn append(
+        &mut self,
+        mut fields: Fields<'_>,
+        collides: impl FnOnce() -> Result<bool>,
+    ) -> Result<Place> {
         let offset = self.end;
         let seed = self.data.seed;
         let len = record_len(fields.key.len(), fields.value.len());
         let bytes_len = usize::try_from(len).expect("a record fits the address space");
         // Beyond it, a mapped write would be lost, or fatal.
         assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
-        let mut checksum = 0;
-        match &mut self.out {
-            Out::Mapped(appender) => appender.append(bytes_len, |bytes| {
-                checksum = record::encode(fields, offset, seed, bytes);
-            }),
-            Out::Plain(pending) => {
-                let start = pending.len();
-                pending.resize(start + bytes_len, 0);
-                checksum = record::encode(fields, offset, seed, &mut pending[start..]);
+        let bytes = self.out.tail(bytes_len);
+        let mut checksum = record::encode(&fields, offset, seed, bytes);
+        match collides() {
+            Ok(false) => {}
+            Ok(true) => {
+                fields.flags = fields.flags.and(Flags::COLLIDES);
+                checksum = record::encode(&fields, offset, seed, bytes);
+            }
+            Err(e) => {
+                bytes.fill(0);
+                self.out.take_back(bytes_len);
+                return Err(e);
             }
         }
         self.digest = record::digest(self.digest, checksum);
         self.end += len;
-        if matches!(self.out, Out::Mapped(_)) {
+        if let Out::Mapped(appender) = &mut self.out {
+            appender.publish(bytes_len);
             self.data.len.store(self.end, Ordering::Release);
         }
-        self.data.place(offset)
+        Ok(self.data.place(offset))
     }
 
     fn roll_back(&mut self, before: &RollbackPoint) {

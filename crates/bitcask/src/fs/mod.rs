@@ -16,7 +16,7 @@ use std::io;
 use std::path::Path;
 
 pub use disk::{Disk, SystemClock};
-pub use region::{Appender, Region, prefetch};
+pub use region::{Appender, Region, prefetch_address};
 
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -114,6 +114,20 @@ impl Region {
         Ok(())
     }
 
+    /// Makes the pages of a range ready to be written to, so that the appender meets no page fault there. The
+    /// range lies within the file.
+    pub fn populate(&self, from: usize, end: usize) -> io::Result<()> {
+        let (from, end) = (from / PAGE_LEN * PAGE_LEN, end.min(self.0.len) / PAGE_LEN * PAGE_LEN);
+        if !matches!(self.0.owner, Owner::Mapping) || end <= from {
+            return Ok(());
+        }
+        // SAFETY: in bounds, as `end` is.
+        let start = unsafe { self.0.start.as_ptr().add(from) };
+        // SAFETY: faults pages in as a write would, and writes nothing.
+        unsafe { madvise(start.cast(), end - from, Advice::LinuxPopulateWrite) }?;
+        Ok(())
+    }
+
     /// Tells the kernel that reads will come in no order, so that it does not read ahead.
     pub fn advise_random(&self) -> io::Result<()> {
         if !matches!(self.0.owner, Owner::Mapping) || self.0.len == 0 {
@@ -151,13 +165,13 @@ impl Appender {
         self.0.0.watermark.load(Ordering::Relaxed)
     }
 
-    /// Has `fill` write the next `len` bytes, then lets readers see them.
+    /// The next `len` bytes, to be written to; readers do not see them before [`Self::publish`].
     ///
     /// The caller has grown the file to hold them: touching a mapping beyond the end of its file is fatal.
     ///
     /// # Panics
     /// If the region is too short.
-    pub fn append(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
+    pub fn tail(&mut self, len: usize) -> &mut [u8] {
         let inner = &*self.0.0;
         let from = self.position();
         let end = from.checked_add(len).expect("a region is shorter than the address space");
@@ -165,9 +179,25 @@ impl Appender {
         // SAFETY: in bounds, as just checked.
         let start = unsafe { inner.start.as_ptr().add(from) };
         // SAFETY: these bytes lie above the watermark, where no reader gets a slice; there is one appender,
-        // and `&mut self` keeps it from handing out a second slice.
-        fill(unsafe { std::slice::from_raw_parts_mut(start, len) });
-        inner.watermark.store(end, Ordering::Release);
+        // and `&mut self` keeps it from handing out a second slice, or publishing while this one lives.
+        unsafe { std::slice::from_raw_parts_mut(start, len) }
+    }
+
+    /// Has `fill` write the next `len` bytes, and publishes them.
+    #[cfg(feature = "testing")]
+    pub fn append(&mut self, len: usize, fill: impl FnOnce(&mut [u8])) {
+        fill(self.tail(len));
+        self.publish(len);
+    }
+
+    /// Lets readers see the next `len` bytes.
+    ///
+    /// # Panics
+    /// If the region is too short.
+    pub fn publish(&mut self, len: usize) {
+        let end = self.position() + len;
+        assert!(end <= self.0.0.len, "what is published was written");
+        self.0.0.watermark.store(end, Ordering::Release);
     }
 }
 
@@ -177,16 +207,17 @@ impl Drop for Appender {
     }
 }
 
-/// Asks the processor to fetch the line that `slot` lies in; the answer to a cache miss is then under way.
+/// Asks the processor to fetch the line at an address, so that the answer to a cache miss is under way. Any address
+/// will do: a wrong one only wastes the effort.
 #[inline]
-pub fn prefetch<T>(slot: &T) {
+pub fn prefetch_address(address: usize) {
     #[cfg(target_arch = "x86_64")]
-    // SAFETY: a prefetch has no effect a program can observe, at any address.
+    // SAFETY: a prefetch has no effect that a program can observe, and does not fault.
     unsafe {
         std::arch::x86_64::_mm_prefetch::<{ std::arch::x86_64::_MM_HINT_T0 }>(
-            ptr::from_ref(slot).cast(),
+            ptr::without_provenance(address),
         );
     }
     #[cfg(not(target_arch = "x86_64"))]
-    let _ = slot;
+    let _ = address;
 }

@@ -1,0 +1,177 @@
+//! What commands do with a store.
+
+use std::ffi::{OsStr, OsString};
+use std::os::unix::ffi::OsStringExt;
+use std::process::Stdio;
+
+use serde_json::Value;
+
+use crate::{Ran, Scene, run, run_with_input};
+
+#[test]
+fn the_readme_is_right() {
+    let scene = Scene::new("readme");
+    assert_eq!(scene.ok("--db ./database set mykey myvalue"), "");
+    assert_eq!(scene.ok("--db ./database get mykey"), "myvalue\n");
+}
+
+#[test]
+fn the_old_form_of_the_option_works_wherever_the_new_one_does() {
+    let scene = Scene::new("old-form");
+    assert_eq!(scene.ok("-db ./database set mykey myvalue"), "");
+    for line in [
+        "--db ./database get mykey",
+        "-db ./database get mykey",
+        "-db=./database get mykey",
+        "get -db ./database mykey",
+        "get mykey --db=./database",
+        "get mykey -db ./database",
+    ] {
+        assert_eq!(scene.ok(line), "myvalue\n", "{line}");
+    }
+}
+
+#[test]
+fn the_directory_may_come_from_the_environment_and_the_option_wins() {
+    let scene = Scene::new("environment");
+    let set = run(scene.command(["set", "k", "v"]).env("BITCASK_DB", "database"));
+    assert_eq!(set.code, Some(0), "{set:?}");
+    let got = run(scene.command(["get", "k"]).env("BITCASK_DB", "database"));
+    assert_eq!(got.stdout, b"v\n");
+    for args in [["--db", "database", "get", "k"], ["get", "k", "--db", "database"]] {
+        let got = run(scene.command(args).env("BITCASK_DB", "elsewhere"));
+        assert_eq!(got.stdout, b"v\n", "{args:?}");
+    }
+}
+
+#[test]
+fn keys_and_values_are_any_bytes() {
+    let scene = Scene::new("bytes");
+    let all: Vec<u8> = (0..=255).cycle().take(100_000).collect();
+    let key = OsString::from_vec((1..=255).collect());
+    let words = |words: [&str; 3]| words.map(OsString::from).into_iter().chain([key.clone()]);
+
+    let mut set = scene.command(words(["--db", "d", "set"]).chain(["-".into()]));
+    let set = run_with_input(&mut set, &all);
+    assert_eq!(set.code, Some(0), "{set:?}");
+    let got = run(&mut scene.command(
+        ["get", "--raw", "--db", "d"].map(OsStr::new).into_iter().chain([key.as_os_str()]),
+    ));
+    assert!(got.stdout == all, "{}", got.stderr);
+    let mut with_line_feed = all.clone();
+    with_line_feed.push(b'\n');
+    let got = run(&mut scene.command(words(["--db", "d", "get"])));
+    assert!(got.stdout == with_line_feed, "{}", got.stderr);
+
+    // As an argument, what is not UTF-8, and nothing.
+    let value = OsString::from_vec(b"\xff\xfe".to_vec());
+    let set = run(&mut scene.command([
+        OsStr::new("--db"),
+        OsStr::new("d"),
+        OsStr::new("set"),
+        OsStr::new(""),
+        &value,
+    ]));
+    assert_eq!(set.code, Some(0), "{set:?}");
+    assert_eq!(run(&mut scene.command(["--db", "d", "get", ""])).stdout, b"\xff\xfe\n");
+    scene.ok("--db d set temperature -5");
+    assert_eq!(scene.ok("--db d get temperature"), "-5\n");
+    scene.ok("--db d set -- -db --db");
+    assert_eq!(scene.ok("--db d get -- -db"), "--db\n");
+}
+
+#[test]
+fn what_is_absent_is_told_by_the_exit_code() {
+    let scene = Scene::new("absent");
+    for key in ["a", "b", "c"] {
+        scene.ok(&format!("--db d set {key} 1"));
+    }
+    assert_eq!(scene.ok("--db d del a b"), "");
+    scene.fails("--db d get a", 1, "note: no such key: a\n");
+    scene.fails("--db d del a b", 1, "note: no such key: a\nnote: no such key: b\n");
+    let some = scene.run("--db d del a c");
+    assert_eq!((some.code, some.stderr.as_str()), (Some(0), "note: no such key: a\n"));
+    scene.fails("--db d get c", 1, "note: no such key: c\n");
+}
+
+#[test]
+fn merge_gives_back_space_and_stats_show_it() {
+    let scene = Scene::new("merge");
+    let value = "x".repeat(10_000);
+    for round in 0..4 {
+        scene.ok(&format!("--db d set k {value}{round}"));
+    }
+    let stats = || -> Value { serde_json::from_str(&scene.ok("--db d stats --json")).unwrap() };
+    let before = stats();
+    assert!(before["dead_bytes"].as_u64().unwrap() >= 30_000, "{before}");
+    assert_eq!(before["keys"], 1);
+    let sum = |stats: &Value, name: &str| -> u64 {
+        let files = stats["files"].as_array().unwrap();
+        files.iter().map(|file| file[name].as_u64().unwrap()).sum()
+    };
+    for name in ["bytes", "live_bytes", "dead_bytes"] {
+        assert_eq!(before[name], sum(&before, name), "{before}");
+    }
+
+    let table = scene.ok("--db d stats");
+    assert!(table.starts_with("FILE "), "{table}");
+    for text in ["000000000001.data  active ", "total  ", " 1 file ", "KiB", "\nkeys         1\n"] {
+        assert!(table.contains(text), "{text}: {table}");
+    }
+
+    let report: Value = serde_json::from_str(&scene.ok("--db d merge --json")).unwrap();
+    assert!(report["reclaimed_bytes"].as_u64().unwrap() >= 30_000, "{report}");
+    let after = stats();
+    assert!(after["dead_bytes"].as_u64().unwrap() < 1000, "{after}");
+    assert!(after["bytes"].as_u64().unwrap() < 12_000, "{after}");
+    assert_eq!(scene.ok("--db d get k"), format!("{value}3\n"));
+
+    assert_eq!(scene.ok("--db d merge"), "nothing to merge\n");
+    scene.ok("--db d del k");
+    let merged = scene.ok("--db d merge");
+    assert!(merged.starts_with("merged ") && merged.ends_with(" KiB reclaimed\n"), "{merged}");
+}
+
+#[test]
+fn a_torn_tail_is_cut_and_said_so_once() {
+    let scene = Scene::new("torn");
+    scene.ok("--db d set k v");
+    scene.edit("d/000000000001.data", |bytes| bytes.extend([7; 100]));
+    let got = scene.run("--db d get k");
+    assert_eq!((got.code, got.stdout.as_slice()), (Some(0), &b"v\n"[..]));
+    assert_eq!(got.stderr.lines().count(), 1, "{got:?}");
+    for text in [
+        "note: cut an unfinished write, 100 bytes at offset ",
+        "d/000000000001.data",
+        "normal after a crash",
+    ] {
+        assert!(got.stderr.contains(text), "{text}: {got:?}");
+    }
+    assert_eq!(scene.ok("--db d get k"), "v\n");
+}
+
+#[test]
+fn a_reader_that_goes_away_is_no_error() {
+    let scene = Scene::new("pipe");
+    let large = vec![b'x'; 4 << 20];
+    let set = run_with_input(&mut scene.command(["--db", "d", "set", "large", "-"]), &large);
+    assert_eq!(set.code, Some(0), "{set:?}");
+    // More than a pipe holds, so it must meet the closed end, however late that closes.
+    let mut child =
+        scene.command(["--db", "d", "get", "large"]).stdout(Stdio::piped()).spawn().unwrap();
+    drop(child.stdout.take());
+    let got = Ran::from(child.wait_with_output().unwrap());
+    assert_eq!((got.code, got.stderr.as_str()), (Some(0), ""));
+}
+
+#[test]
+fn help_and_version_are_data() {
+    let scene = Scene::new("help");
+    for line in ["--help", "set --help", "get --help", "del --help", "merge --help", "stats --help"]
+    {
+        let help = scene.ok(line);
+        assert!(help.contains("Examples:\n"), "{help}");
+        assert!(help.lines().all(|line| line.len() <= 100), "{help}");
+    }
+    assert_eq!(scene.ok("--version"), concat!("bitcask ", env!("CARGO_PKG_VERSION"), "\n"));
+}
