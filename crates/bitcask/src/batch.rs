@@ -37,6 +37,15 @@ enum Operation {
     Delete { key: Vec<u8> },
 }
 
+impl Operation {
+    fn as_change(&self) -> Change<'_> {
+        match self {
+            Self::Put { key, value } => Change::Put { key, value },
+            Self::Delete { key } => Change::Delete { key },
+        }
+    }
+}
+
 /// Changes that are made together: after a crash, all of them are there or none is.
 ///
 /// Of two changes to one key the later wins. A reader in another thread may see the batch half applied for
@@ -92,10 +101,6 @@ impl WriteBatch {
     }
 
     pub(crate) fn changes(&self) -> Vec<Change<'_>> {
-        let change = |operation| match operation {
-            &Operation::Put { ref key, ref value } => Change::Put { key, value },
-            &Operation::Delete { ref key } => Change::Delete { key },
-        };
-        self.0.iter().map(change).collect()
+        self.0.iter().map(Operation::as_change).collect()
     }
 }

@@ -826,4 +826,3 @@ fn choose_io(options: &Options, path: &Path) -> Result<bool> {
     }
     Ok(safe)
 }
-

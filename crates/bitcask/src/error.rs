@@ -59,7 +59,9 @@ impl ErrorKind {
             Self::Locked => "wait for the process that has the store open, or close it there",
             Self::Unsupported => "open the store with the version of the program that wrote it",
             Self::Corrupt => "nothing was changed; restore the named file from a backup",
-            Self::Io => "look at the disk and its permissions; what was acknowledged is not affected",
+            Self::Io => {
+                "look at the disk and its permissions; what was acknowledged is not affected"
+            }
             Self::Poisoned => "reopen the store: it recovers what is on the disk",
             Self::Full => "free space on the disk, or delete and merge; then try again",
         }
@@ -90,8 +92,10 @@ impl Error {
 
     /// A refusal of the operating system while `what` was done to `path`.
     pub(crate) fn io(what: impl Into<String>, path: &Path, source: io::Error) -> Self {
-        let full = matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
-        let mut error = Self::new(if full { ErrorKind::Full } else { ErrorKind::Io }, what).at(path);
+        let full =
+            matches!(source.kind(), io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded);
+        let mut error =
+            Self::new(if full { ErrorKind::Full } else { ErrorKind::Io }, what).at(path);
         error.0.source = Some(source);
         error
     }

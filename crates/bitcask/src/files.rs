@@ -103,7 +103,8 @@ impl DataFile {
     /// Makes pages that will soon be appended to ready for it.
     pub(crate) fn populate(&self, from: u64, end: u64) {
         if let Source::Mapped(region) = &self.source {
-            let position = |offset| usize::try_from(offset).expect("a mapping fits the address space");
+            let position =
+                |offset| usize::try_from(offset).expect("a mapping fits the address space");
             if let Err(e) = region.populate(position(from), position(end)) {
                 tracing::debug!(error = ?e, "cannot make pages ready ahead of the writer");
             }

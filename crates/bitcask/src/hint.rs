@@ -113,9 +113,10 @@ impl HintEntry {
     fn encode(&self, bytes: &mut [u8]) {
         let offset = u32::try_from(self.offset / ALIGNMENT as u64).expect("files are below 16 GiB");
         // The longest record is 64 KiB longer than the field can say; the length only counts dead bytes.
-        let len = u32::try_from(self.len / ALIGNMENT as u64).map_or(LEN_MASK, |len| len.min(LEN_MASK));
-        let flags = if self.tombstone { TOMBSTONE } else { 0 }
-            | if self.collides { COLLIDES } else { 0 };
+        let len =
+            u32::try_from(self.len / ALIGNMENT as u64).map_or(LEN_MASK, |len| len.min(LEN_MASK));
+        let flags =
+            if self.tombstone { TOMBSTONE } else { 0 } | if self.collides { COLLIDES } else { 0 };
         put(bytes, 0, &self.hash.to_le_bytes());
         put(bytes, 8, &self.seq.to_le_bytes());
         put(bytes, 16, &offset.to_le_bytes());
@@ -202,7 +203,11 @@ impl HintFile {
     }
 
     /// The entries of blocks `first..first + count`, those that exist.
-    fn blocks(&self, first: u64, count: u64) -> Result<std::result::Result<Vec<HintEntry>, Unsound>> {
+    fn blocks(
+        &self,
+        first: u64,
+        count: u64,
+    ) -> Result<std::result::Result<Vec<HintEntry>, Unsound>> {
         let count = count.min(self.header.block_count().saturating_sub(first));
         let len = usize::try_from(count).expect("few blocks at a time") * HINT_BLOCK_LEN;
         let mut bytes = vec![0; len];

@@ -237,7 +237,11 @@ impl Engine {
         file.set_len(len).map_err(|e| Error::io("cannot cut to its length", &data.path, e))?;
         let HintOf { header, mut entries } = hint_of(&self.dir, &**file, data)?;
         if !header.ended {
-            return Err(Error::corrupt("the end mark of a finished file is damaged", &data.path, len));
+            return Err(Error::corrupt(
+                "the end mark of a finished file is damaged",
+                &data.path,
+                len,
+            ));
         }
         publish_hint(&self.dir, header, &mut entries)?;
         data.sealed.store(true, Ordering::Release);

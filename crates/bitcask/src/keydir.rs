@@ -297,8 +297,11 @@ impl Shard {
             }
             // An entry may move into the hole unless its home lies behind the hole, on its way to where it is.
             let home = self.home(tag_of(entry));
-            let stays =
-                if hole <= slot { hole < home && home <= slot } else { hole < home || home <= slot };
+            let stays = if hole <= slot {
+                hole < home && home <= slot
+            } else {
+                hole < home || home <= slot
+            };
             if !stays {
                 self.slots[hole] = entry;
                 hole = slot;

@@ -93,9 +93,8 @@ fn load_all(dir: &Directory, sources: &[LoadSource]) -> Result<std::result::Resu
         return load_shards(dir, sources, 0..shards);
     }
     let results: Vec<_> = std::thread::scope(|scope| {
-        let threads: Vec<_> = ranges
-            .map(|range| scope.spawn(|| load_shards(dir, sources, range)))
-            .collect();
+        let threads: Vec<_> =
+            ranges.map(|range| scope.spawn(|| load_shards(dir, sources, range))).collect();
         threads.into_iter().map(|thread| thread.join().expect("loading does not panic")).collect()
     });
     for result in results {
@@ -183,7 +182,10 @@ fn settle_group(
             None => keys.push((record.key.to_owned(), vec![*e])),
         }
     }
-    debug_assert!(dir.hash(&keys[0].0) == group[0].entry.hash, "hints hold the hashes of their keys");
+    debug_assert!(
+        dir.hash(&keys[0].0) == group[0].entry.hash,
+        "hints hold the hashes of their keys"
+    );
     for (_, entries) in keys {
         settle_key(sources, &entries, live);
     }

@@ -33,9 +33,7 @@ use crate::hint::{HintCursor, HintEntry, HintFile, HintHeader};
 use crate::name;
 use crate::options::MergePolicy;
 use crate::place::Place;
-use crate::record::{
-    self, Fields, Flags, LogPosition, MARK_LEN, Mark, Record, record_len,
-};
+use crate::record::{self, Fields, Flags, LogPosition, MARK_LEN, Mark, Record, record_len};
 use crate::recovery::{attach_file, publish_hint};
 use crate::scan::Scanner;
 use crate::stats::count;
@@ -185,8 +183,9 @@ impl Engine {
         if !triggered {
             return Ok(true);
         }
-        let joins =
-            |file: &DataFile| reaches(file, policy.dead_ratio_threshold, policy.dead_bytes_threshold);
+        let joins = |file: &DataFile| {
+            reaches(file, policy.dead_ratio_threshold, policy.dead_bytes_threshold)
+        };
         let inputs = self.mergeable(joins, self.small_bytes());
         let mut unwatched = |_: &MergeProgress| ControlFlow::Continue(());
         let mut job = Job::new(self, &mut unwatched);
@@ -224,7 +223,11 @@ impl Engine {
     }
 
     /// The sealed files that `wanted` wants, and those smaller than `small_bytes` if they are several.
-    fn mergeable(&self, wanted: impl Fn(&DataFile) -> bool, small_bytes: u64) -> Vec<Arc<DataFile>> {
+    fn mergeable(
+        &self,
+        wanted: impl Fn(&DataFile) -> bool,
+        small_bytes: u64,
+    ) -> Vec<Arc<DataFile>> {
         let files: Vec<_> = self
             .dir
             .files
@@ -456,7 +459,8 @@ impl<'a> Job<'a> {
         }
         let moved = self.progress.bytes_read + self.progress.bytes_written;
         if let Some(rate) = engine.dir.options.merge.rate_bytes_per_second {
-            let due_ns = u128::from(moved - self.seen.min(moved)) * 1_000_000_000 / u128::from(rate);
+            let due_ns =
+                u128::from(moved - self.seen.min(moved)) * 1_000_000_000 / u128::from(rate);
             let now_ns = engine.dir.clock.monotonic_ns();
             let due_ns = self.started_ns + u64::try_from(due_ns).unwrap_or(u64::MAX / 2);
             let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
@@ -549,9 +553,7 @@ fn remove_names(dir: &Directory, files: &[Arc<DataFile>]) -> Result<()> {
             result => result.map_err(|e| failed(&hint_path, e))?,
         }
     }
-    dir.fs
-        .sync_dir(&dir.path)
-        .map_err(|e| Error::io("cannot sync the directory", &dir.path, e))
+    dir.fs.sync_dir(&dir.path).map_err(|e| Error::io("cannot sync the directory", &dir.path, e))
 }
 
 impl Output {
@@ -615,7 +617,8 @@ impl Output {
     fn append(&mut self, fields: &Fields<'_>) -> Result<()> {
         let len = record_len(fields.key.len(), fields.value.len());
         let start = self.buffer.len();
-        self.buffer.resize(start + usize::try_from(len).expect("a record fits the address space"), 0);
+        self.buffer
+            .resize(start + usize::try_from(len).expect("a record fits the address space"), 0);
         let checksum = record::encode(fields, self.end, self.seed, &mut self.buffer[start..]);
         self.end += len;
         self.seq_max = self.seq_max.max(fields.seq);

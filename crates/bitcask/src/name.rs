@@ -77,10 +77,18 @@ mod tests {
         assert_eq!(of("18446744073709551615.hint"), Name::Hint(u64::MAX));
         assert_eq!(of("000000000007.hint.tmp"), Name::Temporary);
         assert_eq!(of("LOCK"), Name::Lock);
-        for foreign in
-            ["7.data", "0000000000007.data", "+00000000007.data", "000000000007.DATA", ".DS_Store",
-             "000000000007.data.tmp.tmp", "x.tmp", "18446744073709551616.data", "", "notes.txt"]
-        {
+        for foreign in [
+            "7.data",
+            "0000000000007.data",
+            "+00000000007.data",
+            "000000000007.DATA",
+            ".DS_Store",
+            "000000000007.data.tmp.tmp",
+            "x.tmp",
+            "18446744073709551616.data",
+            "",
+            "notes.txt",
+        ] {
             assert_eq!(of(foreign), Name::Foreign, "{foreign}");
         }
     }

@@ -230,7 +230,10 @@ impl Options {
         let policy = &self.merge;
         let ratio = |value: f64| value > 0.0 && value <= 1.0;
         check(ratio(policy.dead_ratio_trigger), "merge.dead_ratio_trigger: above 0, at most 1")?;
-        check(ratio(policy.dead_ratio_threshold), "merge.dead_ratio_threshold: above 0, at most 1")?;
+        check(
+            ratio(policy.dead_ratio_threshold),
+            "merge.dead_ratio_threshold: above 0, at most 1",
+        )?;
         check(policy.dead_bytes_trigger > 0, "merge.dead_bytes_trigger: above 0")?;
         check(policy.dead_bytes_threshold > 0, "merge.dead_bytes_threshold: above 0")?;
         check(

@@ -101,10 +101,7 @@ pub(crate) enum Fault {
     /// No record has such flags.
     Flags(u16),
     /// The checksum is another.
-    Checksum {
-        stored: u32,
-        computed: u32,
-    },
+    Checksum { stored: u32, computed: u32 },
     /// It checks out, but this version does not know some of its flags.
     Unsupported(u16),
     /// A checked record whose contents contradict themselves or their place.
@@ -134,7 +131,8 @@ pub(crate) fn record_len(key_len: usize, value_len: usize) -> u64 {
 /// Writes a record that will lie at `offset` into `bytes`, which has exactly its length. Gives its checksum.
 pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u8]) -> u32 {
     let key_len = u16::try_from(fields.key.len()).expect("limits were checked at the front door");
-    let value_len = u32::try_from(fields.value.len()).expect("limits were checked at the front door");
+    let value_len =
+        u32::try_from(fields.value.len()).expect("limits were checked at the front door");
 
     let (checksum, body) = bytes.split_at_mut(CHECKSUM_LEN);
     let (header, rest) = body.split_at_mut(RECORD_HEADER_LEN - CHECKSUM_LEN);
@@ -194,7 +192,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
     let (_, rest) = rest.split_at_checked(expiry_len).ok_or(Fault::Short)?;
     let (key, rest) =
         rest.split_at_checked(u16::from_le_bytes(key_len).into()).ok_or(Fault::Short)?;
-    let value_len = usize::try_from(u32::from_le_bytes(value_len)).map_err(|_| Fault::Short)?;
+    let value_len = usize::try_from(u32::from_le_bytes(value_len)).ok().ok_or(Fault::Short)?;
     let (value, rest) = rest.split_at_checked(value_len).ok_or(Fault::Short)?;
 
     let len = (bytes.len() - rest.len()).next_multiple_of(ALIGNMENT);
@@ -279,10 +277,7 @@ impl Mark {
         let (offset, rest) = take(rest)?;
         let (digest, _) = take(rest)?;
         let (file_id, offset) = (u64::from_le_bytes(file_id), u64::from_le_bytes(offset));
-        Ok(Self {
-            durable: LogPosition { file_id, offset },
-            digest: u32::from_le_bytes(digest),
-        })
+        Ok(Self { durable: LogPosition { file_id, offset }, digest: u32::from_le_bytes(digest) })
     }
 }
 
@@ -382,7 +377,8 @@ mod tests {
 
     #[test]
     fn marks_and_frames_come_back() {
-        let mark = Mark { durable: LogPosition { file_id: 3, offset: 1 << 33 }, digest: 0xdead_beef };
+        let mark =
+            Mark { durable: LogPosition { file_id: 3, offset: 1 << 33 }, digest: 0xdead_beef };
         assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
         let frame = Frame { count: 9, len: 1 << 34 };
         assert_eq!(Frame::decode(&frame.encode()), Ok(frame));

@@ -357,7 +357,8 @@ impl Found {
         let fault = if self.ended { None } else { scanner.fault() };
         self.fault = match fault {
             Some(Fault::Unsupported(flags)) => {
-                let what = format!("the record has flags that this program does not know: {flags:#06x}");
+                let what =
+                    format!("the record has flags that this program does not know: {flags:#06x}");
                 return Err(Error::new(ErrorKind::Unsupported, what)
                     .at(&self.path)
                     .at_offset(self.end));
@@ -376,9 +377,8 @@ fn mend_hole(
     mut proven: LogPosition,
 ) -> Result<Option<Cut>> {
     let last = logs.len().saturating_sub(1);
-    let is_hole = |(index, found): (usize, &Found)| {
-        found.fault.is_some() || (index < last && !found.ended)
-    };
+    let is_hole =
+        |(index, found): (usize, &Found)| found.fault.is_some() || (index < last && !found.ended);
     let Some(index) = logs.iter().enumerate().position(is_hole) else { return Ok(None) };
     for (later, found) in logs.iter().enumerate().skip(index) {
         if let Some(seed) = found.seed {

@@ -6,9 +6,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{File, read_full_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, HeaderFault};
 use crate::place::ALIGNMENT;
-use crate::record::{
-    self, FRAME_LEN, Fault, Flags, Frame, LogPosition, MARK_LEN, Mark, Record,
-};
+use crate::record::{self, FRAME_LEN, Fault, Flags, Frame, LogPosition, MARK_LEN, Mark, Record};
 
 /// Bytes read at a time.
 const READ_LEN: usize = 256 << 10;

@@ -2,9 +2,7 @@
 //! (feature `shuttle`), and what to do when a thread panicked while it held a lock.
 
 #[cfg(feature = "shuttle")]
-pub(crate) use shuttle::sync::{
-    Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic,
-};
+pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
 

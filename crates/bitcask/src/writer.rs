@@ -206,10 +206,8 @@ impl Writer {
     /// that has space for it. Changes nothing if it fails. Gives whether a file was finished.
     pub(crate) fn make_room(&mut self, dir: &Directory, changes: &[Change<'_>]) -> Result<bool> {
         let frame = if changes.len() > 1 { FRAME_LEN as u64 } else { 0 };
-        let records: u64 = changes
-            .iter()
-            .map(|change| record_len(change.key().len(), change.value().len()))
-            .sum();
+        let records: u64 =
+            changes.iter().map(|change| record_len(change.key().len(), change.value().len())).sum();
         // One mark before the records, and one to end the file.
         let needed = frame + records + 2 * MARK_LEN as u64;
         let deletes = changes.iter().all(|change| matches!(change, Change::Delete { .. }));
@@ -272,10 +270,17 @@ impl Writer {
     }
 
     fn append_frame(&mut self, time_ms: u64, changes: &[Change<'_>]) {
-        let lens = changes.iter().map(|change| record_len(change.key().len(), change.value().len()));
+        let lens =
+            changes.iter().map(|change| record_len(change.key().len(), change.value().len()));
         let count = u32::try_from(changes.len()).expect("the batch was checked at the front door");
         let value = Frame { count, len: lens.sum() }.encode();
-        self.append_record(Fields { flags: Flags::FRAME, seq: 0, time_ms, key: &[], value: &value });
+        self.append_record(Fields {
+            flags: Flags::FRAME,
+            seq: 0,
+            time_ms,
+            key: &[],
+            value: &value,
+        });
     }
 
     /// Appends one record under the next sequence number.
@@ -314,10 +319,8 @@ impl Writer {
     fn create(&mut self, dir: &Directory, needed: u64, reserve: u64) -> Result<Active> {
         let id = self.take_file_id()?;
         let path = dir.data_path(FileKind::Log, id);
-        let file = dir
-            .fs
-            .open(&path, Access::Create)
-            .map_err(|e| Error::io("cannot create", &path, e))?;
+        let file =
+            dir.fs.open(&path, Access::Create).map_err(|e| Error::io("cannot create", &path, e))?;
         let header = FileHeader {
             kind: FileKind::Log,
             salt: new_salt(dir),
@@ -401,7 +404,8 @@ impl Writer {
         if active.end + AHEAD_LEN / 2 <= active.ready {
             return None;
         }
-        let (from, end) = (active.ready.max(active.end), active.allocated.min(active.end + AHEAD_LEN));
+        let (from, end) =
+            (active.ready.max(active.end), active.allocated.min(active.end + AHEAD_LEN));
         if end <= from {
             return None;
         }
@@ -454,9 +458,10 @@ impl Writer {
         if let Some(names) = task.names {
             self.names_synced = self.names_synced.max(names);
         }
-        let done = self.finished.iter().take_while(|file| {
-            task.finished.iter().any(|synced| synced.data.id == file.data.id)
-        });
+        let done = self
+            .finished
+            .iter()
+            .take_while(|file| task.finished.iter().any(|synced| synced.data.id == file.data.id));
         let done = done.count();
         self.finished.drain(..done).collect()
     }
@@ -495,13 +500,17 @@ impl Active {
     ) -> Result<Self> {
         let capacity = capacity + MARKS_ROOM;
         let (source, out) = if dir.mapped {
-            let mapped_len = usize::try_from(capacity).map_err(|_| {
+            let mapped_len = usize::try_from(capacity).ok().ok_or_else(|| {
                 Error::invalid("invalid option max_file_size: more than the address space")
             })?;
             let region = file
                 .map(mapped_len, Access::Write)
                 .map_err(|e| Error::io("cannot map", &path, e))?;
-            debug_assert_eq!(region.bytes().len() as u64, len, "the file ends where its records do");
+            debug_assert_eq!(
+                region.bytes().len() as u64,
+                len,
+                "the file ends where its records do"
+            );
             let appender = region.appender().expect("a new mapping has no appender");
             (Source::Mapped(region), Out::Mapped(appender))
         } else {
@@ -511,7 +520,17 @@ impl Active {
             Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
         })?;
         let (resumed_at, ready) = (if len == FILE_HEADER_LEN as u64 { 0 } else { len }, len);
-        Ok(Self { data, file, out, end: len, allocated: len, capacity, ready, digest: 0, resumed_at })
+        Ok(Self {
+            data,
+            file,
+            out,
+            end: len,
+            allocated: len,
+            capacity,
+            ready,
+            digest: 0,
+            resumed_at,
+        })
     }
 
     /// Reserves room for `needed` more bytes, and a good deal more if there is space.
@@ -527,13 +546,14 @@ impl Active {
             Ok(()) => Ok(wanted),
             Err(e) if full(&e) => allocate(&*self.file, needed).map(|()| needed),
             // Without reservation, a full disk is met by the write itself. Never so when mapped.
-            Err(e) if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) => {
+            Err(e)
+                if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) =>
+            {
                 Ok(self.capacity)
             }
             Err(e) => Err(e),
         };
-        self.allocated =
-            done.map_err(|e| Error::io("cannot reserve space", &self.data.path, e))?;
+        self.allocated = done.map_err(|e| Error::io("cannot reserve space", &self.data.path, e))?;
         Ok(())
     }
 

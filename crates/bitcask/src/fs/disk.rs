@@ -1,5 +1,8 @@
 //! The real disk and the real clock.
-#![expect(clippy::disallowed_methods, reason = "this is the one home of the calls banned elsewhere")]
+#![expect(
+    clippy::disallowed_methods,
+    reason = "this is the one home of the calls banned elsewhere"
+)]
 
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};

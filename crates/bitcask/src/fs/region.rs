@@ -42,7 +42,10 @@ enum Owner {
     Mapping,
     /// A buffer of the simulated disk, kept alive by this handle.
     #[cfg(feature = "testing")]
-    Buffer(#[expect(dead_code, reason = "held to keep the memory")] Arc<dyn std::any::Any + Send + Sync>),
+    Buffer(
+        #[expect(dead_code, reason = "held to keep the memory")]
+        Arc<dyn std::any::Any + Send + Sync>,
+    ),
 }
 
 // SAFETY: `start` points to memory that lives as long as `Inner`, and the watermark protocol in the
@@ -53,14 +56,18 @@ unsafe impl Sync for Inner {}
 
 impl Region {
     /// Maps the first `len` bytes of `file`, of which `readable` can be read at once.
-    pub(super) fn map(file: impl AsFd, len: usize, readable: usize, writable: bool) -> io::Result<Self> {
+    pub(super) fn map(
+        file: impl AsFd,
+        len: usize,
+        readable: usize,
+        writable: bool,
+    ) -> io::Result<Self> {
         assert!(readable <= len, "the watermark lies within the mapping");
         let protection =
             if writable { ProtFlags::READ | ProtFlags::WRITE } else { ProtFlags::READ };
         // SAFETY: a fresh mapping at an address the kernel chooses; nothing else can point into it.
-        let start = unsafe {
-            mmap(ptr::null_mut(), len.max(1), protection, MapFlags::SHARED, file, 0)
-        }?;
+        let start =
+            unsafe { mmap(ptr::null_mut(), len.max(1), protection, MapFlags::SHARED, file, 0) }?;
         let start = NonNull::new(start.cast()).ok_or(io::ErrorKind::OutOfMemory)?;
         Ok(Self::new(start, len, readable, Owner::Mapping))
     }
