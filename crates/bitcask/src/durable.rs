@@ -4,7 +4,7 @@
 //! from the writer what is to be synced, syncs with no lock held, reports back to the writer, and wakes the others. Those
 //! who appended meanwhile wait for the next leader, which covers all of them.
 
-use crate::db::Engine;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::stats::count;
 use crate::sync::{Condvar, Mutex, lock, wait};

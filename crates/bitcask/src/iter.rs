@@ -6,10 +6,11 @@
 
 use std::sync::Arc;
 
-use crate::db::{Engine, Value};
+use crate::engine::Engine;
 use crate::error::Result;
 use crate::files::Table;
 use crate::place::Place;
+use crate::value::Value;
 
 /// All keys with their values, see [`Bitcask::iter`](crate::Bitcask::iter).
 #[derive(Debug)]

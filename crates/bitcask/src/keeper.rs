@@ -7,7 +7,8 @@ use std::sync::Arc;
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
-use crate::db::Engine;
+use crate::active::Ahead;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::hint::HintHeader;
 use crate::merge::MergeProgress;
@@ -15,7 +16,7 @@ use crate::options::Durability;
 use crate::recovery::{HintOf, hint_of, publish_hint};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
-use crate::writer::{Ahead, Finished};
+use crate::writer::Finished;
 
 /// A hint for the active file is written on closing when so many bytes are not in one yet.
 const UNHINTED_BYTES: u64 = 4 << 20;

@@ -31,10 +31,12 @@
 //!
 //! Feature `testing` adds [`fs::sim`], a simulated disk and clock, for crash tests of programs built on this crate.
 
+mod active;
 mod batch;
 mod db;
 mod directory;
 mod durable;
+mod engine;
 mod error;
 mod files;
 #[cfg(feature = "testing")]
@@ -49,6 +51,7 @@ mod keeper;
 mod keydir;
 mod load;
 mod merge;
+mod merged_file;
 mod name;
 mod options;
 mod place;
@@ -57,10 +60,11 @@ mod recovery;
 mod scan;
 mod stats;
 mod sync;
+mod value;
 mod writer;
 
 pub use batch::WriteBatch;
-pub use db::{Bitcask, Value};
+pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
 pub use iter::{Iter, Keys};
 pub use merge::{MergeProgress, MergeReport};
@@ -68,3 +72,4 @@ pub use options::{Durability, IoMode, MergePolicy, Options};
 pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use recovery::{Cut, Recovery};
 pub use stats::{FileStats, Latency, Stats};
+pub use value::Value;

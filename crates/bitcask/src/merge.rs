@@ -19,29 +19,27 @@
 
 use std::collections::HashMap;
 use std::ops::ControlFlow;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::db::Engine;
 use crate::directory::Directory;
+use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files::DataFile;
-use crate::fs::{File, allocate, write_all_at};
-use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
-use crate::hint::{HintCursor, HintEntry, HintFile, HintHeader};
+use crate::fs::File;
+use crate::header::FileKind;
+use crate::hint::{HintCursor, HintFile, HintHeader};
+use crate::merged_file::{HiddenIn, Origin, Output};
 use crate::name;
 use crate::options::MergePolicy;
-use crate::place::Place;
-use crate::record::{self, Fields, Flags, LogPosition, MARK_LEN, Mark, Record, record_len};
+use crate::record::{self, Flags, MARK_LEN};
 use crate::recovery::{attach_file, publish_hint};
 use crate::scan::Scanner;
 use crate::stats::count;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 
-/// Bytes written at a time.
-const WRITE_LEN: usize = 1 << 20;
 /// Bytes read between two looks at pause, stop and rate.
 const STRIDE: u64 = 1 << 20;
 /// Small files that start a background merge.
@@ -102,37 +100,6 @@ struct Job<'a> {
     report: MergeReport,
     started_ns: u64,
     seen: u64,
-}
-
-/// The file that a step writes.
-struct Output {
-    file: Box<dyn File>,
-    id: u64,
-    path: PathBuf,
-    seed: u32,
-    buffer: Vec<u8>,
-    end: u64,
-    digest: u32,
-    seq_max: u64,
-    entries: Vec<HintEntry>,
-    /// What each entry's record was.
-    origins: Vec<Origin>,
-}
-
-/// What a record was before it was copied.
-#[derive(Clone, Copy, Debug)]
-enum Origin {
-    /// The newest value of its key, at this place.
-    Live(Place),
-    Tombstone(HiddenIn),
-}
-
-/// Where the records are that a tombstone still hides.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum HiddenIn {
-    /// Only in files of the same step: the tombstone can go when they are gone.
-    Inputs,
-    Others,
 }
 
 /// By sequence number, the tombstones that must be kept.
@@ -554,100 +521,4 @@ fn remove_names(dir: &Directory, files: &[Arc<DataFile>]) -> Result<()> {
         }
     }
     dir.fs.sync_dir(&dir.path).map_err(|e| Error::io("cannot sync the directory", &dir.path, e))
-}
-
-impl Output {
-    fn create(engine: &Engine, live_bytes: u64) -> Result<Self> {
-        let dir = &engine.dir;
-        let (id, next_seq) = {
-            let mut writer = lock(&engine.writer);
-            (writer.take_file_id()?, writer.next_seq)
-        };
-        let path = dir.data_path(FileKind::Merged, id);
-        let file = dir.create_temporary(&path)?;
-        let [a, b, c, d, ..] = dir.fs.random();
-        let header = FileHeader {
-            kind: FileKind::Merged,
-            salt: u32::from_le_bytes([a, b, c, d]),
-            store_id: dir.store_id,
-            file_id: id,
-            next_seq,
-            created_ms: dir.clock.wall_ms(),
-        };
-        let (buffer, seed) = header.encode();
-        let output = Self {
-            file,
-            id,
-            path,
-            seed,
-            buffer: buffer.to_vec(),
-            end: FILE_HEADER_LEN as u64,
-            digest: 0,
-            seq_max: 0,
-            entries: Vec::new(),
-            origins: Vec::new(),
-        };
-        // A full disk is met now, and not when half is copied. Where space cannot be reserved, it is met later.
-        match allocate(&*output.file, live_bytes + MARK_LEN as u64) {
-            Err(e) if e.kind() != std::io::ErrorKind::Unsupported => {
-                drop(dir.fs.remove(&name::temporary_path(&output.path)));
-                Err(Error::io("cannot reserve space for a merged file", &output.path, e))
-            }
-            _ => Ok(output),
-        }
-    }
-
-    /// Appends a record that was just checked, as a record of its own.
-    fn copy(&mut self, record: &Record<'_>, hash: u64, origin: Origin) -> Result<()> {
-        let offset = self.end;
-        let flags = record.flags.without(Flags::MEMBER);
-        let fields = Fields {
-            flags,
-            seq: record.seq,
-            time_ms: record.time_ms,
-            key: record.key,
-            value: record.value,
-        };
-        self.append(&fields)?;
-        self.entries.push(HintEntry::of(hash, offset, record));
-        self.origins.push(origin);
-        Ok(())
-    }
-
-    fn append(&mut self, fields: &Fields<'_>) -> Result<()> {
-        let len = record_len(fields.key.len(), fields.value.len());
-        let start = self.buffer.len();
-        self.buffer
-            .resize(start + usize::try_from(len).expect("a record fits the address space"), 0);
-        let checksum = record::encode(fields, self.end, self.seed, &mut self.buffer[start..]);
-        self.end += len;
-        self.seq_max = self.seq_max.max(fields.seq);
-        if !fields.flags.has(Flags::END) {
-            self.digest = record::digest(self.digest, checksum);
-        }
-        if self.buffer.len() >= WRITE_LEN {
-            self.write()?;
-        }
-        Ok(())
-    }
-
-    fn write(&mut self) -> Result<()> {
-        let offset = self.end - self.buffer.len() as u64;
-        write_all_at(&*self.file, &self.buffer, offset)
-            .map_err(|e| Error::io("cannot write", &self.path, e))?;
-        self.buffer.clear();
-        Ok(())
-    }
-
-    /// Ends the file, cuts it to its length and makes it durable.
-    fn finish(&mut self) -> Result<()> {
-        let value = Mark { durable: LogPosition::default(), digest: self.digest }.encode();
-        let flags = Flags::MARK.and(Flags::END);
-        self.append(&Fields { flags, seq: self.seq_max, time_ms: 0, key: &[], value: &value })?;
-        self.write()?;
-        self.file
-            .set_len(self.end)
-            .and_then(|()| self.file.sync())
-            .map_err(|e| Error::io("cannot sync", &self.path, e))
-    }
 }

@@ -11,29 +11,19 @@
 //! - When a sync has succeeded, the next append begins with a *mark* that says how far. That is how recovery tells
 //!   damage from a torn tail.
 
-use std::io;
-use std::path::PathBuf;
 use std::sync::Arc;
 
+use crate::active::{Active, Ahead};
 use crate::batch::Change;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DataFile, Source};
-use crate::fs::{Access, Appender, File, allocate, write_all_at};
+use crate::files::DataFile;
+use crate::fs::{Access, File, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::place::Place;
-use crate::record::{
-    self, FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, record_len,
-};
+use crate::record::{FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, record_len};
 use crate::sync::atomic::Ordering;
 
-/// Bytes reserved at a time: at first, and at most.
-const ALLOCATE_MIN: u64 = 1 << 20;
-const ALLOCATE_MAX: u64 = 64 << 20;
-/// Bytes made ready for writing ahead of the log.
-const AHEAD_LEN: u64 = 2 << 20;
-/// Room beyond what options and records ask for, for the marks of closing and of ending the file.
-const MARKS_ROOM: u64 = 4 * MARK_LEN as u64;
 /// Reserved bytes that only deletes may use, so that a full disk can be emptied.
 const DELETE_RESERVE: u64 = 64 << 10;
 
@@ -64,32 +54,6 @@ pub(crate) struct Finished {
     pub(crate) file: Arc<dyn File>,
 }
 
-/// The active file.
-#[derive(Debug)]
-struct Active {
-    data: Arc<DataFile>,
-    file: Arc<dyn File>,
-    out: Out,
-    /// Where the next record goes.
-    end: u64,
-    /// Bytes of the file that are certain to take writes.
-    allocated: u64,
-    /// Bytes it may grow to.
-    capacity: u64,
-    /// Bytes that were asked to be made ready for writing.
-    ready: u64,
-    digest: u32,
-    /// What it held when it was opened; nothing, or what its hint covers.
-    resumed_at: u64,
-}
-
-#[derive(Debug)]
-enum Out {
-    Mapped(Appender),
-    /// Records that are not yet written, from `end` back.
-    Plain(Vec<u8>),
-}
-
 /// What a failed append goes back to.
 #[derive(Debug)]
 struct RollbackPoint {
@@ -97,14 +61,6 @@ struct RollbackPoint {
     marked: LogPosition,
     end: u64,
     digest: u32,
-}
-
-/// A range of the active file that the log will soon reach.
-#[derive(Debug)]
-pub(crate) struct Ahead {
-    pub(crate) data: Arc<DataFile>,
-    pub(crate) from: u64,
-    pub(crate) end: u64,
 }
 
 /// What a sync has to do, and what it then can claim.
@@ -301,7 +257,7 @@ impl Writer {
         let Err(e) = active.flush() else { return Ok(()) };
         let error = Error::io("cannot append", &active.data.path, e);
         if error.kind() == ErrorKind::Full && active.file.set_len(before.end).is_ok() {
-            active.roll_back(&before);
+            active.roll_back(before.end, before.digest);
             (self.next_seq, self.marked) = (before.next_seq, before.marked);
         } else {
             self.poison(&error);
@@ -400,17 +356,7 @@ impl Writer {
 
     /// Pages that should be made ready before the log gets there, if it is time for more.
     pub(crate) fn take_ahead(&mut self) -> Option<Ahead> {
-        let active = self.active.as_mut()?;
-        if active.end + AHEAD_LEN / 2 <= active.ready {
-            return None;
-        }
-        let (from, end) =
-            (active.ready.max(active.end), active.allocated.min(active.end + AHEAD_LEN));
-        if end <= from {
-            return None;
-        }
-        active.ready = end;
-        Some(Ahead { data: active.data.clone(), from, end })
+        self.active.as_mut()?.take_ahead()
     }
 
     /// Whether there are finished files that are not yet durable.
@@ -464,149 +410,6 @@ impl Writer {
             .take_while(|file| task.finished.iter().any(|synced| synced.data.id == file.data.id));
         let done = done.count();
         self.finished.drain(..done).collect()
-    }
-}
-
-impl Out {
-    /// Where the next record goes.
-    fn tail(&mut self, len: usize) -> &mut [u8] {
-        match self {
-            Self::Mapped(appender) => appender.tail(len),
-            Self::Plain(pending) => {
-                let start = pending.len();
-                pending.resize(start + len, 0);
-                &mut pending[start..]
-            }
-        }
-    }
-
-    /// Forgets a tail that was not appended.
-    fn take_back(&mut self, len: usize) {
-        if let Self::Plain(pending) = self {
-            pending.truncate(pending.len() - len);
-        }
-    }
-}
-
-impl Active {
-    /// Takes a file with `len` bytes of header and records as the active one.
-    fn new(
-        dir: &Directory,
-        file: Arc<dyn File>,
-        (id, seed): (u64, u32),
-        path: PathBuf,
-        len: u64,
-        capacity: u64,
-    ) -> Result<Self> {
-        let capacity = capacity + MARKS_ROOM;
-        let (source, out) = if dir.mapped {
-            let mapped_len = usize::try_from(capacity).ok().ok_or_else(|| {
-                Error::invalid("invalid option max_file_size: more than the address space")
-            })?;
-            let region = file
-                .map(mapped_len, Access::Write)
-                .map_err(|e| Error::io("cannot map", &path, e))?;
-            debug_assert_eq!(
-                region.bytes().len() as u64,
-                len,
-                "the file ends where its records do"
-            );
-            let appender = region.appender().expect("a new mapping has no appender");
-            (Source::Mapped(region), Out::Mapped(appender))
-        } else {
-            (Source::Plain(file.clone()), Out::Plain(Vec::new()))
-        };
-        let data = dir.files.add(capacity, |first_chunk| {
-            Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
-        })?;
-        let (resumed_at, ready) = (if len == FILE_HEADER_LEN as u64 { 0 } else { len }, len);
-        Ok(Self {
-            data,
-            file,
-            out,
-            end: len,
-            allocated: len,
-            capacity,
-            ready,
-            digest: 0,
-            resumed_at,
-        })
-    }
-
-    /// Reserves room for `needed` more bytes, and a good deal more if there is space.
-    fn allocate(&mut self, needed: u64, reserve: u64) -> Result<()> {
-        let needed = (self.end + needed + reserve).min(self.capacity);
-        if needed <= self.allocated {
-            return Ok(());
-        }
-        let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
-        let wanted = (self.allocated + step).clamp(needed, self.capacity);
-        let full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
-        let done = match allocate(&*self.file, wanted) {
-            Ok(()) => Ok(wanted),
-            Err(e) if full(&e) => allocate(&*self.file, needed).map(|()| needed),
-            // Without reservation, a full disk is met by the write itself. Never so when mapped.
-            Err(e)
-                if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) =>
-            {
-                Ok(self.capacity)
-            }
-            Err(e) => Err(e),
-        };
-        self.allocated = done.map_err(|e| Error::io("cannot reserve space", &self.data.path, e))?;
-        Ok(())
-    }
-
-    /// Appends one record; with `COLLIDES` if that is so. If the answer is an error, nothing was appended.
-    fn append(
-        &mut self,
-        mut fields: Fields<'_>,
-        collides: impl FnOnce() -> Result<bool>,
-    ) -> Result<Place> {
-        let offset = self.end;
-        let seed = self.data.seed;
-        let len = record_len(fields.key.len(), fields.value.len());
-        let bytes_len = usize::try_from(len).expect("a record fits the address space");
-        // Beyond it, a mapped write would be lost, or fatal.
-        assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
-        let bytes = self.out.tail(bytes_len);
-        let mut checksum = record::encode(&fields, offset, seed, bytes);
-        match collides() {
-            Ok(false) => {}
-            Ok(true) => {
-                fields.flags = fields.flags.and(Flags::COLLIDES);
-                checksum = record::encode(&fields, offset, seed, bytes);
-            }
-            Err(e) => {
-                bytes.fill(0);
-                self.out.take_back(bytes_len);
-                return Err(e);
-            }
-        }
-        self.digest = record::digest(self.digest, checksum);
-        self.end += len;
-        if let Out::Mapped(appender) = &mut self.out {
-            appender.publish(bytes_len);
-            self.data.len.store(self.end, Ordering::Release);
-        }
-        Ok(self.data.place(offset))
-    }
-
-    fn roll_back(&mut self, before: &RollbackPoint) {
-        (self.end, self.digest) = (before.end, before.digest);
-        if let Out::Plain(pending) = &mut self.out {
-            pending.clear();
-        }
-    }
-
-    fn flush(&mut self) -> io::Result<()> {
-        let Out::Plain(pending) = &mut self.out else { return Ok(()) };
-        write_all_at(&*self.file, pending, self.end - pending.len() as u64)?;
-        pending.clear();
-        // One large value should not keep its size reserved.
-        pending.shrink_to(1 << 20);
-        self.data.len.store(self.end, Ordering::Release);
-        Ok(())
     }
 }
 

@@ -1,0 +1,216 @@
+//! The active file: the one that is appended to.
+//!
+//! Knows how records get into it, through a mapping or by `pwrite`, and how much of it is reserved on the disk. When
+//! to append what is the writer's to say.
+
+use std::io;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::files::{DataFile, Source};
+use crate::fs::{Access, Appender, File, allocate, write_all_at};
+use crate::header::{FILE_HEADER_LEN, FileKind};
+use crate::place::Place;
+use crate::record::{self, Fields, Flags, MARK_LEN, record_len};
+use crate::sync::atomic::Ordering;
+
+/// Bytes reserved at a time: at first, and at most.
+const ALLOCATE_MIN: u64 = 1 << 20;
+const ALLOCATE_MAX: u64 = 64 << 20;
+/// Bytes made ready for writing ahead of the log.
+const AHEAD_LEN: u64 = 2 << 20;
+/// Room beyond what options and records ask for, for the marks of closing and of ending the file.
+const MARKS_ROOM: u64 = 4 * MARK_LEN as u64;
+
+/// The active file.
+#[derive(Debug)]
+pub(crate) struct Active {
+    pub(crate) data: Arc<DataFile>,
+    pub(crate) file: Arc<dyn File>,
+    out: Out,
+    /// Where the next record goes.
+    pub(crate) end: u64,
+    /// Bytes of the file that are certain to take writes.
+    pub(crate) allocated: u64,
+    /// Bytes it may grow to.
+    pub(crate) capacity: u64,
+    /// Bytes that were asked to be made ready for writing.
+    ready: u64,
+    pub(crate) digest: u32,
+    /// What it held when it was opened; nothing, or what its hint covers.
+    pub(crate) resumed_at: u64,
+}
+
+#[derive(Debug)]
+enum Out {
+    Mapped(Appender),
+    /// Records that are not yet written, from `end` back.
+    Plain(Vec<u8>),
+}
+
+/// A range of the active file that the log will soon reach.
+#[derive(Debug)]
+pub(crate) struct Ahead {
+    pub(crate) data: Arc<DataFile>,
+    pub(crate) from: u64,
+    pub(crate) end: u64,
+}
+
+impl Out {
+    /// Where the next record goes.
+    fn tail(&mut self, len: usize) -> &mut [u8] {
+        match self {
+            Self::Mapped(appender) => appender.tail(len),
+            Self::Plain(pending) => {
+                let start = pending.len();
+                pending.resize(start + len, 0);
+                &mut pending[start..]
+            }
+        }
+    }
+
+    /// Forgets a tail that was not appended.
+    fn take_back(&mut self, len: usize) {
+        if let Self::Plain(pending) = self {
+            pending.truncate(pending.len() - len);
+        }
+    }
+}
+
+impl Active {
+    /// Takes a file with `len` bytes of header and records as the active one.
+    pub(crate) fn new(
+        dir: &Directory,
+        file: Arc<dyn File>,
+        (id, seed): (u64, u32),
+        path: PathBuf,
+        len: u64,
+        capacity: u64,
+    ) -> Result<Self> {
+        let capacity = capacity + MARKS_ROOM;
+        let (source, out) = if dir.mapped {
+            let mapped_len = usize::try_from(capacity).ok().ok_or_else(|| {
+                Error::invalid("invalid option max_file_size: more than the address space")
+            })?;
+            let region = file
+                .map(mapped_len, Access::Write)
+                .map_err(|e| Error::io("cannot map", &path, e))?;
+            debug_assert_eq!(
+                region.bytes().len() as u64,
+                len,
+                "the file ends where its records do"
+            );
+            let appender = region.appender().expect("a new mapping has no appender");
+            (Source::Mapped(region), Out::Mapped(appender))
+        } else {
+            (Source::Plain(file.clone()), Out::Plain(Vec::new()))
+        };
+        let data = dir.files.add(capacity, |first_chunk| {
+            Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
+        })?;
+        let (resumed_at, ready) = (if len == FILE_HEADER_LEN as u64 { 0 } else { len }, len);
+        Ok(Self {
+            data,
+            file,
+            out,
+            end: len,
+            allocated: len,
+            capacity,
+            ready,
+            digest: 0,
+            resumed_at,
+        })
+    }
+
+    /// Pages that should be made ready before the log gets there, if it is time for more.
+    pub(crate) fn take_ahead(&mut self) -> Option<Ahead> {
+        if self.end + AHEAD_LEN / 2 <= self.ready {
+            return None;
+        }
+        let (from, end) = (self.ready.max(self.end), self.allocated.min(self.end + AHEAD_LEN));
+        if end <= from {
+            return None;
+        }
+        self.ready = end;
+        Some(Ahead { data: self.data.clone(), from, end })
+    }
+
+    /// Reserves room for `needed` more bytes, and a good deal more if there is space.
+    pub(crate) fn allocate(&mut self, needed: u64, reserve: u64) -> Result<()> {
+        let needed = (self.end + needed + reserve).min(self.capacity);
+        if needed <= self.allocated {
+            return Ok(());
+        }
+        let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
+        let wanted = (self.allocated + step).clamp(needed, self.capacity);
+        let full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
+        let done = match allocate(&*self.file, wanted) {
+            Ok(()) => Ok(wanted),
+            Err(e) if full(&e) => allocate(&*self.file, needed).map(|()| needed),
+            // Without reservation, a full disk is met by the write itself. Never so when mapped.
+            Err(e)
+                if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) =>
+            {
+                Ok(self.capacity)
+            }
+            Err(e) => Err(e),
+        };
+        self.allocated = done.map_err(|e| Error::io("cannot reserve space", &self.data.path, e))?;
+        Ok(())
+    }
+
+    /// Appends one record; with `COLLIDES` if that is so. If the answer is an error, nothing was appended.
+    pub(crate) fn append(
+        &mut self,
+        mut fields: Fields<'_>,
+        collides: impl FnOnce() -> Result<bool>,
+    ) -> Result<Place> {
+        let offset = self.end;
+        let seed = self.data.seed;
+        let len = record_len(fields.key.len(), fields.value.len());
+        let bytes_len = usize::try_from(len).expect("a record fits the address space");
+        // Beyond it, a mapped write would be lost, or fatal.
+        assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
+        let bytes = self.out.tail(bytes_len);
+        let mut checksum = record::encode(&fields, offset, seed, bytes);
+        match collides() {
+            Ok(false) => {}
+            Ok(true) => {
+                fields.flags = fields.flags.and(Flags::COLLIDES);
+                checksum = record::encode(&fields, offset, seed, bytes);
+            }
+            Err(e) => {
+                bytes.fill(0);
+                self.out.take_back(bytes_len);
+                return Err(e);
+            }
+        }
+        self.digest = record::digest(self.digest, checksum);
+        self.end += len;
+        if let Out::Mapped(appender) = &mut self.out {
+            appender.publish(bytes_len);
+            self.data.len.store(self.end, Ordering::Release);
+        }
+        Ok(self.data.place(offset))
+    }
+
+    /// Forgets records that could not be flushed.
+    pub(crate) fn roll_back(&mut self, end: u64, digest: u32) {
+        (self.end, self.digest) = (end, digest);
+        if let Out::Plain(pending) = &mut self.out {
+            pending.clear();
+        }
+    }
+
+    pub(crate) fn flush(&mut self) -> io::Result<()> {
+        let Out::Plain(pending) = &mut self.out else { return Ok(()) };
+        write_all_at(&*self.file, pending, self.end - pending.len() as u64)?;
+        pending.clear();
+        // One large value should not keep its size reserved.
+        pending.shrink_to(1 << 20);
+        self.data.len.store(self.end, Ordering::Release);
+        Ok(())
+    }
+}
