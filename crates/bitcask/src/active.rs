@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::error::{Error, Result};
-use crate::files::{DataFile, Source};
+use crate::files::{DataFile, PlainFile, Source};
 use crate::fs::{Access, Appender, File, allocate, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileKind};
 use crate::place::Place;
@@ -105,7 +105,7 @@ impl Active {
             let appender = region.appender().expect("a new mapping has no appender");
             (Source::Mapped(region), Out::Mapped(appender))
         } else {
-            (Source::Plain(file.clone()), Out::Plain(Vec::new()))
+            (Source::Plain(PlainFile::opened(dir, &path, file.clone())), Out::Plain(Vec::new()))
         };
         let data = dir.files.add(capacity, |first_chunk| {
             Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))

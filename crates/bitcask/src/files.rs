@@ -9,11 +9,12 @@
 //! holds none; either waits for the guards that are out.
 
 use std::fmt;
-use std::path::PathBuf;
-use std::sync::{Arc, Weak};
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock, Weak};
 
+use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::fs::{File, Region, prefetch_address, read_exact_at, read_full_at};
+use crate::fs::{Access, File, Fs, Region, prefetch_address, read_exact_at, read_full_at};
 use crate::header::FileKind;
 use crate::place::{CHUNK_COUNT_MAX, CHUNK_LEN, Place};
 use crate::record::{self, Fault, Record};
@@ -22,6 +23,8 @@ use crate::sync::{Mutex, RwLock, RwLockReadGuard, lock, read, write};
 
 /// Bytes first read of a record when files are not mapped: enough for most, less than a page.
 const FIRST_READ_LEN: usize = 1024;
+/// Files that are not mapped and keep a descriptor.
+const FILES_KEPT_OPEN: usize = 256;
 /// Cache lines of a record to fetch ahead in `get_many`.
 const LINE_LEN: usize = 64;
 const LINES_AHEAD: usize = 3;
@@ -30,7 +33,50 @@ const LINES_AHEAD: usize = 3;
 #[derive(Debug)]
 pub(crate) enum Source {
     Mapped(Region),
-    Plain(Arc<dyn File>),
+    Plain(PlainFile),
+}
+
+/// A file that is read by `pread`.
+///
+/// The first few hundred keep a descriptor; further ones are opened for each read, so that a store of many files
+/// stays within the limit of a process.
+#[derive(Debug)]
+pub(crate) struct PlainFile {
+    fs: Arc<dyn Fs>,
+    path: PathBuf,
+    kept: OnceLock<Arc<dyn File>>,
+}
+
+impl PlainFile {
+    pub(crate) fn new(dir: &Directory, path: &Path) -> Result<Self> {
+        let file = Self { fs: dir.fs.clone(), path: path.to_owned(), kept: OnceLock::new() };
+        if dir.files.files().len() < FILES_KEPT_OPEN {
+            file.keep()?;
+        }
+        Ok(file)
+    }
+
+    pub(crate) fn opened(dir: &Directory, path: &Path, file: Arc<dyn File>) -> Self {
+        Self { fs: dir.fs.clone(), path: path.to_owned(), kept: OnceLock::from(file) }
+    }
+
+    /// Keeps a descriptor, so that it can be read when its name is gone.
+    fn keep(&self) -> Result<()> {
+        if self.kept.get().is_none() {
+            let file = self.open()?;
+            self.kept.get_or_init(|| file);
+        }
+        Ok(())
+    }
+
+    fn open(&self) -> Result<Arc<dyn File>> {
+        let file = self.fs.open(&self.path, Access::Read);
+        Ok(file.map_err(|e| Error::io("cannot open", &self.path, e))?.into())
+    }
+
+    fn handle(&self) -> Result<Arc<dyn File>> {
+        self.kept.get().map_or_else(|| self.open(), |file| Ok(file.clone()))
+    }
 }
 
 /// A data file that can be read.
@@ -90,6 +136,14 @@ impl DataFile {
         Place::new(self.first_chunk, offset)
     }
 
+    /// Called before its name goes away.
+    pub(crate) fn keep_readable(&self) -> Result<()> {
+        match &self.source {
+            Source::Mapped(_) => Ok(()),
+            Source::Plain(file) => file.keep(),
+        }
+    }
+
     /// Called before bytes from `from` on are synced.
     pub(crate) fn prepare_sync(&self, from: u64) {
         if let Source::Mapped(region) = &self.source {
@@ -144,11 +198,11 @@ impl DataFile {
                 let from = usize::try_from(offset).expect("a mapping fits the address space");
                 return Ok(region.bytes().get(from..).unwrap_or_default());
             }
-            Source::Plain(file) => file,
+            Source::Plain(file) => file.handle()?,
         };
         let failed = |e| Error::io("cannot read a record", &self.path, e).at_offset(offset);
         scratch.resize(FIRST_READ_LEN, 0);
-        let n = read_full_at(&**file, scratch, offset).map_err(failed)?;
+        let n = read_full_at(&*file, scratch, offset).map_err(failed)?;
         scratch.truncate(n);
         let claimed = record::claimed_len(scratch).map_err(|fault| self.fault(offset, fault))?;
         if claimed > n as u64 {
@@ -159,7 +213,7 @@ impl DataFile {
             let claimed = usize::try_from(claimed).expect("a record fits the address space");
             scratch.resize(claimed, 0);
             let rest = &mut scratch[n..];
-            read_exact_at(&**file, rest, offset + n as u64).map_err(failed)?;
+            read_exact_at(&*file, rest, offset + n as u64).map_err(failed)?;
         }
         Ok(scratch)
     }
@@ -181,46 +235,77 @@ impl DataFile {
             _ => error,
         }
     }
-
-    fn chunks(&self, capacity: u64) -> usize {
-        usize::try_from(capacity.div_ceil(CHUNK_LEN).max(1)).unwrap_or(usize::MAX)
-    }
 }
 
 /// Which file each chunk of the address space belongs to.
 #[derive(Clone, Default)]
-pub(crate) struct Table(Vec<Option<Arc<DataFile>>>);
+pub(crate) struct Table {
+    /// For each chunk, where its file is in `files`, or `FREE`.
+    chunks: Vec<u32>,
+    files: Vec<Option<Arc<DataFile>>>,
+}
+
+const FREE: u32 = u32::MAX;
 
 impl Table {
     /// The file that `place` lies in. See the invariant in the module's story.
     pub(crate) fn file(&self, place: Place) -> &Arc<DataFile> {
-        self.0
+        self.chunks
             .get(place.chunk())
-            .and_then(Option::as_ref)
+            .and_then(|&index| self.files.get(index as usize)?.as_ref())
             .expect("a place found under a guard is in the guard's table")
     }
 
-    /// The files, each once, oldest id first.
+    /// The files, oldest id first.
     pub(crate) fn files(&self) -> Vec<Arc<DataFile>> {
-        let mut files: Vec<_> = self.0.iter().flatten().cloned().collect();
+        let mut files: Vec<_> = self.files.iter().flatten().cloned().collect();
         files.sort_by_key(|file| file.id);
-        files.dedup_by_key(|file| file.id);
         files
     }
 
     /// The first chunk of a free range for a file of at most `capacity` bytes.
     fn free_range(&self, capacity: u64) -> Option<usize> {
-        let wanted = usize::try_from(capacity.div_ceil(CHUNK_LEN).max(1)).ok()?;
+        let wanted = chunks_for(capacity);
         let mut start = 0;
-        for (chunk, file) in self.0.iter().enumerate() {
-            if file.is_some() {
+        for (chunk, &file) in self.chunks.iter().enumerate() {
+            if file != FREE {
                 start = chunk + 1;
             } else if chunk + 1 - start == wanted {
                 break;
             }
         }
-        (start + wanted <= CHUNK_COUNT_MAX).then_some(start)
+        (start.checked_add(wanted)? <= CHUNK_COUNT_MAX).then_some(start)
     }
+
+    fn add(&mut self, capacity: u64, file: Arc<DataFile>) {
+        let (start, end) = (file.first_chunk, file.first_chunk + chunks_for(capacity));
+        let index = self.files.iter().position(Option::is_none).unwrap_or_else(|| {
+            self.files.push(None);
+            self.files.len() - 1
+        });
+        self.files[index] = Some(file);
+        if self.chunks.len() < end {
+            self.chunks.resize(end, FREE);
+        }
+        self.chunks[start..end]
+            .fill(u32::try_from(index).expect("there are fewer files than chunks"));
+    }
+
+    fn remove(&mut self, file: &DataFile) {
+        let held =
+            self.files.iter().position(|held| held.as_ref().is_some_and(|h| h.id == file.id));
+        let Some(index) = held else { return };
+        self.files[index] = None;
+        for chunk in &mut self.chunks {
+            if *chunk as usize == index {
+                *chunk = FREE;
+            }
+        }
+    }
+}
+
+fn chunks_for(capacity: u64) -> usize {
+    usize::try_from(capacity.div_ceil(CHUNK_LEN).max(1)).unwrap_or(usize::MAX)
 }
 
 impl fmt::Debug for Table {
@@ -295,11 +380,7 @@ impl FileSet {
             Error::invalid("the store would become larger than 16 TiB, or hold too many files")
         })?;
         let file = Arc::new(make(first_chunk)?);
-        let end = first_chunk + file.chunks(capacity);
-        if table.0.len() < end {
-            table.0.resize(end, None);
-        }
-        table.0[first_chunk..end].fill(Some(file.clone()));
+        table.add(capacity, file.clone());
         self.publish(table);
         Ok(file)
     }
@@ -308,14 +389,7 @@ impl FileSet {
     pub(crate) fn remove(&self, files: &[Arc<DataFile>]) {
         let _change = lock(&self.change);
         let mut table = Table::clone(&self.guard());
-        for slot in &mut table.0 {
-            if slot.as_ref().is_some_and(|old| files.iter().any(|file| file.id == old.id)) {
-                *slot = None;
-            }
-        }
-        while table.0.last().is_some_and(Option::is_none) {
-            table.0.pop();
-        }
+        files.iter().for_each(|file| table.remove(file));
         self.publish(table);
         let mut removed = lock(&self.removed);
         removed.retain(|file| file.strong_count() > 0);

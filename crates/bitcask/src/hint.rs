@@ -9,7 +9,7 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use crate::error::{Error, Result};
-use crate::fs::{File, read_full_at};
+use crate::fs::{Access, Fs, read_full_at};
 use crate::place::ALIGNMENT;
 use crate::record::{Flags, Record};
 
@@ -179,10 +179,11 @@ fn block_crc(header_crc: u32, index: u64, block: &[u8]) -> u32 {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Unsound;
 
-/// An open hint file whose header checks out.
+/// A hint file whose header checks out. It is opened for each read of some blocks, so that a store of many files
+/// needs no descriptor for each.
 #[derive(Clone, Debug)]
 pub(crate) struct HintFile {
-    file: Arc<dyn File>,
+    fs: Arc<dyn Fs>,
     path: PathBuf,
     pub(crate) header: HintHeader,
     header_crc: u32,
@@ -190,15 +191,16 @@ pub(crate) struct HintFile {
 
 impl HintFile {
     /// None if the header does not check out, or the length is not what it says.
-    pub(crate) fn open(file: Box<dyn File>, path: &Path) -> Result<Option<Self>> {
+    pub(crate) fn open(fs: &Arc<dyn Fs>, path: &Path) -> Result<Option<Self>> {
         let failed = |e| Error::io("cannot read", path, e);
+        let file = fs.open(path, Access::Read).map_err(failed)?;
         let mut bytes = [0; HINT_HEADER_LEN];
         let n = read_full_at(&*file, &mut bytes, 0).map_err(failed)?;
         let len = file.len().map_err(failed)?;
         Ok(HintHeader::decode(&bytes).and_then(|(header, header_crc)| {
             let blocks = header.block_count().checked_mul(HINT_BLOCK_LEN as u64)?;
             let sound = n == HINT_HEADER_LEN && blocks.checked_add(n as u64)? == len;
-            sound.then(|| Self { file: file.into(), path: path.to_owned(), header, header_crc })
+            sound.then(|| Self { fs: fs.clone(), path: path.to_owned(), header, header_crc })
         }))
     }
 
@@ -212,8 +214,9 @@ impl HintFile {
         let len = usize::try_from(count).expect("few blocks at a time") * HINT_BLOCK_LEN;
         let mut bytes = vec![0; len];
         let offset = HINT_HEADER_LEN as u64 + first * HINT_BLOCK_LEN as u64;
-        let n = read_full_at(&*self.file, &mut bytes, offset)
-            .map_err(|e| Error::io("cannot read", &self.path, e).at_offset(offset))?;
+        let failed = |e| Error::io("cannot read", &self.path, e).at_offset(offset);
+        let file = self.fs.open(&self.path, Access::Read).map_err(failed)?;
+        let n = read_full_at(&*file, &mut bytes, offset).map_err(failed)?;
         if n < len {
             return Ok(Err(Unsound));
         }

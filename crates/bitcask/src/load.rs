@@ -10,7 +10,6 @@ use std::sync::Arc;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::files::DataFile;
-use crate::fs::File;
 use crate::hint::{HintCursor, HintEntry, HintFile, Unsound};
 use crate::scan::Scanner;
 use crate::sync::atomic::Ordering;
@@ -19,7 +18,6 @@ use crate::sync::atomic::Ordering;
 #[derive(Debug)]
 pub(crate) struct LoadSource {
     data: Arc<DataFile>,
-    file: Arc<dyn File>,
     hint: Option<HintFile>,
     /// What the hint does not cover, sorted by hash.
     tail: Vec<HintEntry>,
@@ -28,12 +26,11 @@ pub(crate) struct LoadSource {
 impl LoadSource {
     pub(crate) fn new(
         data: Arc<DataFile>,
-        file: Arc<dyn File>,
         hint: Option<HintFile>,
         mut tail: Vec<HintEntry>,
     ) -> Self {
         tail.sort_unstable_by_key(|entry| entry.hash);
-        Self { data, file, hint, tail }
+        Self { data, hint, tail }
     }
 
     /// Reads the file instead of its hint.
@@ -42,7 +39,8 @@ impl LoadSource {
         tracing::warn!(file = self.data.id, "hint file does not check out: reading the data file");
         self.data.sealed.store(false, Ordering::Release);
         let path = &self.data.path;
-        let mut scanner = Scanner::from_start(&*self.file, path, self.data.seed)?;
+        let file = dir.open_file(path)?;
+        let mut scanner = Scanner::from_start(&*file, path, self.data.seed)?;
         while let Some((offset, record)) = scanner.next()? {
             if offset >= hint.header.covered {
                 break;

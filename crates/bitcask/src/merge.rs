@@ -27,7 +27,6 @@ use crate::directory::Directory;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::files::DataFile;
-use crate::fs::File;
 use crate::header::FileKind;
 use crate::hint::{HintCursor, HintFile, HintHeader};
 use crate::merged_file::{HiddenIn, Origin, Output};
@@ -267,7 +266,7 @@ impl Engine {
 
     fn hint(&self, file: &DataFile) -> Result<Option<HintFile>> {
         let path = self.dir.hint_path(file.id);
-        let hint = HintFile::open(self.dir.open_file(&path)?, &path)?;
+        let hint = HintFile::open(&self.dir.fs, &path)?;
         Ok(hint.filter(|hint| hint.header.seed == file.seed && hint.header.ended))
     }
 }
@@ -470,8 +469,7 @@ impl<'a> Job<'a> {
         };
         let hint = publish_hint(dir, header, &mut entries)?;
 
-        let file: Arc<dyn File> = dir.open_file(&path)?.into();
-        let data = attach_file(dir, (id, FileKind::Merged, seed), &path, &file, end)?;
+        let data = attach_file(dir, (id, FileKind::Merged, seed), &path, end)?;
         let seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
         data.seq_min.store(seq_min, Ordering::Release);
         data.sealed.store(hint.is_some(), Ordering::Release);
@@ -497,6 +495,7 @@ impl<'a> Job<'a> {
         let engine = self.engine;
         let dir = &engine.dir;
         dir.files.remove(inputs);
+        inputs.iter().try_for_each(|input| input.keep_readable())?;
         // If it is not certain that names are gone, no tombstone may be dropped any more.
         remove_names(dir, inputs).inspect_err(|e| lock(&engine.writer).poison(e))?;
         dir.files.count_removal();

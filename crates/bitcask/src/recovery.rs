@@ -21,7 +21,7 @@ use std::sync::Arc;
 
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
-use crate::files::{DataFile, Source};
+use crate::files::{DataFile, PlainFile, Source};
 use crate::fs::{Access, Entry, File, Fs};
 use crate::header::{FILE_HEADER_LEN, FileKind};
 use crate::hint::{self, HintEntry, HintFile, HintHeader};
@@ -119,7 +119,6 @@ struct Found {
     id: u64,
     kind: FileKind,
     path: PathBuf,
-    file: Arc<dyn File>,
     /// None if the header is damaged.
     seed: Option<u32>,
     next_seq: u64,
@@ -218,13 +217,12 @@ fn find(
     proven: &mut LogPosition,
 ) -> Result<Found> {
     let path = dir.data_path(kind, id);
-    let file: Arc<dyn File> = dir.open_file(&path)?.into();
+    let file = dir.open_file(&path)?;
     let file_len = file.len().map_err(|e| Error::io("cannot read the length", &path, e))?;
     let mut found = Found {
         id,
         kind,
         path,
-        file,
         seed: None,
         next_seq: 1,
         hint: None,
@@ -239,7 +237,7 @@ fn find(
         fault: None,
         scanned: false,
     };
-    match read_header(&*found.file, &found.path, id, Some(dir.store_id)) {
+    match read_header(&*file, &found.path, id, Some(dir.store_id)) {
         Ok((header, seed)) => {
             if header.kind != kind {
                 let what = "the name of the file does not agree with its header: was it renamed?";
@@ -256,7 +254,7 @@ fn find(
     }
     let hint = if listing.hints.contains(&id) { open_hint(dir, id)? } else { None };
     match (found.seed, hint) {
-        (Some(seed), Some(hint)) => found.take_hint(seed, hint, proven)?,
+        (Some(seed), Some(hint)) => found.take_hint(&*file, seed, hint, proven)?,
         // A hint is written when its data is durable, header and all.
         (None, Some(hint)) if hint.header.file_id == id => {
             *proven = (*proven).max(LogPosition { file_id: id, offset: hint.header.covered + 1 });
@@ -264,14 +262,14 @@ fn find(
         _ => {}
     }
     if !found.ended {
-        found.scan_tail(dir, proven)?;
+        found.scan_tail(dir, &*file, proven)?;
     }
     Ok(found)
 }
 
 fn open_hint(dir: &Directory, id: u64) -> Result<Option<HintFile>> {
     let path = dir.hint_path(id);
-    let hint = HintFile::open(dir.open_file(&path)?, &path)?;
+    let hint = HintFile::open(&dir.fs, &path)?;
     if hint.is_none() {
         tracing::warn!(path = %path.display(), "hint file does not check out: reading the data file");
     }
@@ -280,7 +278,13 @@ fn open_hint(dir: &Directory, id: u64) -> Result<Option<HintFile>> {
 
 impl Found {
     /// Believes a hint if it is this file's, and the file has the mark that it speaks of.
-    fn take_hint(&mut self, seed: u32, hint: HintFile, proven: &mut LogPosition) -> Result<()> {
+    fn take_hint(
+        &mut self,
+        file: &dyn File,
+        seed: u32,
+        hint: HintFile,
+        proven: &mut LogPosition,
+    ) -> Result<()> {
         let header: HintHeader = hint.header;
         if header.file_id != self.id || header.seed != seed {
             return Ok(());
@@ -288,7 +292,7 @@ impl Found {
         // It was written when all that it covers, and the mark, were durable.
         *proven = (*proven).max(LogPosition { file_id: self.id, offset: header.covered + 1 });
         let start = (header.covered, header.digest);
-        let mut scanner = Scanner::new(&*self.file, &self.path, seed, start)?;
+        let mut scanner = Scanner::new(file, &self.path, seed, start)?;
         let Some((_, record)) = scanner.next()? else { return Ok(()) };
         let mark = Mark::decode(record.value);
         let agrees = record.flags.has(Flags::MARK)
@@ -306,34 +310,40 @@ impl Found {
     }
 
     /// Reads the records that no hint covers.
-    fn scan_tail(&mut self, dir: &Directory, proven: &mut LogPosition) -> Result<()> {
+    fn scan_tail(
+        &mut self,
+        dir: &Directory,
+        file: &dyn File,
+        proven: &mut LogPosition,
+    ) -> Result<()> {
         let Some(seed) = self.seed else { return Ok(()) };
         let covered = self.hint.is_some();
         let from = if covered { (self.end, self.digest) } else { (FILE_HEADER_LEN as u64, 0) };
-        self.scan_from(dir, seed, from, proven)?;
+        self.scan_from(dir, file, (seed, from), proven)?;
         // A last mark that covers all before it was written when all of that was durable. So is a merged file.
         let closed = self.closed && self.end == self.file_len;
         if closed || self.kind == FileKind::Merged {
             return Ok(());
         }
         // Not closed: believe the disk, and not the cache.
-        let file = dir.fs.open(&self.path, Access::Write);
-        file.and_then(|file| file.sync().and_then(|()| file.evict()))
+        let writable = dir.fs.open(&self.path, Access::Write);
+        writable
+            .and_then(|writable| writable.sync().and_then(|()| writable.evict()))
             .map_err(|e| Error::io("cannot sync", &self.path, e))?;
-        self.scan_from(dir, seed, from, proven)
+        self.scan_from(dir, file, (seed, from), proven)
     }
 
     fn scan_from(
         &mut self,
         dir: &Directory,
-        seed: u32,
-        from: (u64, u32),
+        file: &dyn File,
+        (seed, from): (u32, (u64, u32)),
         proven: &mut LogPosition,
     ) -> Result<()> {
         self.scanned |= self.hint.is_none();
         self.entries.clear();
         (self.ended, self.closed) = (false, self.hint.is_some());
-        let mut scanner = Scanner::new(&*self.file, &self.path, seed, from)?;
+        let mut scanner = Scanner::new(file, &self.path, seed, from)?;
         while let Some((offset, record)) = scanner.next()? {
             self.seq_max = self.seq_max.max(record.seq);
             (self.ended, self.closed) = (false, false);
@@ -383,7 +393,7 @@ fn mend_hole(
     for (later, found) in logs.iter().enumerate().skip(index) {
         if let Some(seed) = found.seed {
             let from = if later == index { found.end } else { FILE_HEADER_LEN as u64 };
-            let mark = highest_mark(&*found.file, &found.path, seed, from)?;
+            let mark = highest_mark(&*dir.open_file(&found.path)?, &found.path, seed, from)?;
             proven = proven.max(mark.unwrap_or_default());
         }
     }
@@ -447,12 +457,12 @@ fn attach(dir: &Directory, mut found: Found, active: Option<u64>) -> Result<Load
     let seq_min = tail_min.into_iter().chain(hint_min).min().unwrap_or(u64::MAX);
     data.seq_min.store(seq_min, Ordering::Release);
     data.sealed.store(found.ended && found.hint.is_some(), Ordering::Release);
-    Ok(LoadSource::new(data, found.file, found.hint, found.entries))
+    Ok(LoadSource::new(data, found.hint, found.entries))
 }
 
 fn attach_sealed(dir: &Directory, found: &Found) -> Result<Arc<DataFile>> {
     let seed = found.seed.expect("a file without a header was cut or reported");
-    attach_file(dir, (found.id, found.kind, seed), &found.path, &found.file, found.end)
+    attach_file(dir, (found.id, found.kind, seed), &found.path, found.end)
 }
 
 /// Adds a file that will not grow.
@@ -460,18 +470,18 @@ pub(crate) fn attach_file(
     dir: &Directory,
     identity: (u64, FileKind, u32),
     path: &Path,
-    file: &Arc<dyn File>,
     len: u64,
 ) -> Result<Arc<DataFile>> {
     let source = if dir.mapped {
         let map_len = usize::try_from(len).expect("files are below 16 GiB");
-        let region = file
+        let region = dir
+            .open_file(path)?
             .map(map_len, Access::Read)
             .and_then(|region| region.advise_random().map(|()| region))
             .map_err(|e| Error::io("cannot map", path, e))?;
         Source::Mapped(region)
     } else {
-        Source::Plain(file.clone())
+        Source::Plain(PlainFile::new(dir, path)?)
     };
     dir.files.add(len, |first_chunk| {
         Ok(DataFile::new(identity, path.to_owned(), first_chunk, source, len))
@@ -504,7 +514,7 @@ pub(crate) fn publish_hint(
 ) -> Result<Option<HintFile>> {
     let path = dir.hint_path(header.file_id);
     dir.publish(&path, &hint::encode(header, entries))?;
-    HintFile::open(dir.open_file(&path)?, &path)
+    HintFile::open(&dir.fs, &path)
 }
 
 /// What a hint for a file says, read from the file itself.
