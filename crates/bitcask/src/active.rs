@@ -11,7 +11,7 @@ use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::files::{DataFile, PlainFile, Source};
 use crate::fs::{Access, Appender, File, allocate, write_all_at};
-use crate::header::{FILE_HEADER_LEN, FileKind};
+use crate::header::FileKind;
 use crate::place::Place;
 use crate::record::{self, Fields, Flags, MARK_LEN, record_len};
 use crate::sync::atomic::Ordering;
@@ -39,8 +39,8 @@ pub(crate) struct Active {
     /// Bytes that were asked to be made ready for writing.
     ready: u64,
     pub(crate) digest: u32,
-    /// What it held when it was opened; nothing, or what its hint covers.
-    pub(crate) resumed_at: u64,
+    /// Up to where its hint covers it.
+    pub(crate) hinted: u64,
 }
 
 #[derive(Debug)]
@@ -110,7 +110,6 @@ impl Active {
         let data = dir.files.add(capacity, |first_chunk| {
             Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
         })?;
-        let (resumed_at, ready) = (if len == FILE_HEADER_LEN as u64 { 0 } else { len }, len);
         Ok(Self {
             data,
             file,
@@ -118,9 +117,9 @@ impl Active {
             end: len,
             allocated: len,
             capacity,
-            ready,
+            ready: len,
             digest: 0,
-            resumed_at,
+            hinted: 0,
         })
     }
 

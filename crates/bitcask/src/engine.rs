@@ -187,6 +187,11 @@ impl Engine {
         writer.check()?;
         let seq_before = writer.next_seq;
         let started = self.sample(seq_before);
+        if let [Change::Delete { key }] = changes
+            && dir.lookup(&dir.files.guard(), hashes[0], key)?.found.is_none()
+        {
+            return Ok(false);
+        }
         if writer.make_room(dir, changes)? {
             self.keeper.nudge();
         }
@@ -194,14 +199,7 @@ impl Engine {
         let table = dir.files.guard();
         let mut one = None;
         let batch = match changes {
-            [Change::Delete { key }] => {
-                let lookup = one.insert(dir.lookup(&table, hashes[0], key)?);
-                if lookup.found.is_none() {
-                    return Ok(false);
-                }
-                Vec::new()
-            }
-            [Change::Put { .. }] => Vec::new(),
+            [_] => Vec::new(),
             _ => self.lookup_batch(&table, changes, hashes)?,
         };
         let collides = |index: usize| match (batch.get(index), &one) {

@@ -30,7 +30,7 @@ use crate::name::{self, Name};
 use crate::record::{Fault, Flags, LogPosition, Mark};
 use crate::scan::{Scanner, highest_mark, read_header};
 use crate::sync::atomic::Ordering;
-use crate::writer::{LogEnd, Writer};
+use crate::writer::{ActiveEnd, LogEnd, Writer};
 
 /// What was cut off the log when the store was opened: writes that a crash kept from becoming durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -163,6 +163,13 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
     let seqs = logs.iter().chain(&merged).map(|found| found.seq_max.max(found.next_seq - 1)).max();
 
     report.cut = mend_hole(dir, &mut logs, proven)?;
+    if logs.last().is_some_and(|last| !last.closed) {
+        // What is shown from now on counts as durable: the records are (see `scan_tail`), and so must their
+        // files' names be.
+        dir.fs
+            .sync_dir(&dir.path)
+            .map_err(|e| Error::io("cannot sync the directory", &dir.path, e))?;
+    }
     for found in &logs {
         cut_reserved(dir, found)?;
     }
@@ -178,12 +185,17 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
         end.durable = LogPosition { file_id: last.id, offset: last.end };
         end.closed = last.closed;
         if !last.ended {
-            end.active = Some((last.id, last.end, last.digest));
+            end.active = Some(ActiveEnd {
+                id: last.id,
+                len: last.end,
+                digest: last.digest,
+                hinted: last.hint.as_ref().map_or(0, |_| last.last_mark.0),
+            });
         }
     }
     report.scanned_files = logs.iter().chain(&merged).filter(|found| found.scanned).count();
     report.hinted_files = logs.len() + merged.len() - report.scanned_files;
-    let active = end.active.map(|(id, ..)| id);
+    let active = end.active.as_ref().map(|active| active.id);
     let writer = Writer::resume(dir, end)?;
 
     let mut sources = Vec::new();
@@ -289,8 +301,11 @@ impl Found {
         if header.file_id != self.id || header.seed != seed {
             return Ok(());
         }
-        // It was written when all that it covers, and the mark, were durable.
-        *proven = (*proven).max(LogPosition { file_id: self.id, offset: header.covered + 1 });
+        // It was written when all that it covers, and the mark, were durable. The number of a merged file says
+        // nothing about the log.
+        if self.kind == FileKind::Log {
+            *proven = (*proven).max(LogPosition { file_id: self.id, offset: header.covered + 1 });
+        }
         let start = (header.covered, header.digest);
         let mut scanner = Scanner::new(file, &self.path, seed, start)?;
         let Some((_, record)) = scanner.next()? else { return Ok(()) };
@@ -446,17 +461,23 @@ fn attach(dir: &Directory, mut found: Found, active: Option<u64>) -> Result<Load
     } else {
         attach_sealed(dir, &found)?
     };
-    if found.ended && found.hint.is_none() {
-        found.hint = write_hint(dir, &mut found);
-        if found.hint.is_some() {
-            found.entries = Vec::new();
+    let hinted = found.hint.as_ref().is_some_and(|hint| hint.header.ended);
+    let mut sealed = found.ended && hinted;
+    if found.ended && !hinted {
+        // Without a hint the store works, too.
+        match seal_hint(dir, &data) {
+            Ok(hint) => {
+                (found.hint, found.entries) = (hint, Vec::new());
+                sealed = true;
+            }
+            Err(e) => tracing::warn!(error = ?e, "cannot write a hint file"),
         }
     }
     let tail_min = found.entries.iter().map(|entry| entry.seq).min();
     let hint_min = found.hint.as_ref().map(|hint| hint.header.seq_min);
     let seq_min = tail_min.into_iter().chain(hint_min).min().unwrap_or(u64::MAX);
     data.seq_min.store(seq_min, Ordering::Release);
-    data.sealed.store(found.ended && found.hint.is_some(), Ordering::Release);
+    data.sealed.store(sealed, Ordering::Release);
     Ok(LoadSource::new(data, found.hint, found.entries))
 }
 
@@ -488,22 +509,10 @@ pub(crate) fn attach_file(
     })
 }
 
-/// The hint of a finished file that had none. If it cannot be written, the store works without.
-fn write_hint(dir: &Directory, found: &mut Found) -> Option<HintFile> {
-    let header = HintHeader {
-        ended: true,
-        seed: found.seed?,
-        file_id: found.id,
-        covered: found.last_mark.0,
-        count: 0,
-        seq_max: found.seq_max,
-        seq_min: 0,
-        digest: found.last_mark.1,
-    };
-    publish_hint(dir, header, &mut found.entries)
-        .inspect_err(|e| tracing::warn!(error = ?e, "cannot write a hint file"))
-        .ok()
-        .flatten()
+/// Writes the hint of a finished file that had none, or only one of its beginning.
+fn seal_hint(dir: &Directory, data: &DataFile) -> Result<Option<HintFile>> {
+    let HintOf { header, mut entries } = hint_of(dir, &*dir.open_file(&data.path)?, data)?;
+    publish_hint(dir, header, &mut entries)
 }
 
 /// Writes a hint, and opens it.

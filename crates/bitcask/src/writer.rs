@@ -84,8 +84,18 @@ pub(crate) struct LogEnd {
     pub(crate) durable: LogPosition,
     /// Whether the last record is a mark that covers all before it: the store was closed.
     pub(crate) closed: bool,
-    /// The last file, if it can be appended to: id, length, digest.
-    pub(crate) active: Option<(u64, u64, u32)>,
+    /// The last file, if it can be appended to.
+    pub(crate) active: Option<ActiveEnd>,
+}
+
+/// Where the last file ends.
+#[derive(Debug)]
+pub(crate) struct ActiveEnd {
+    pub(crate) id: u64,
+    pub(crate) len: u64,
+    pub(crate) digest: u32,
+    /// Up to where its hint covers it.
+    pub(crate) hinted: u64,
 }
 
 impl Writer {
@@ -104,7 +114,7 @@ impl Writer {
             syncing_since: None,
             poisoned: None,
         };
-        if let Some((id, len, digest)) = end.active {
+        if let Some(ActiveEnd { id, len, digest, hinted }) = end.active {
             let path = dir.data_path(FileKind::Log, id);
             let file = dir
                 .fs
@@ -115,7 +125,7 @@ impl Writer {
             let capacity = dir.options.max_file_size.max(len);
             writer.active = Some(Active::new(dir, file.into(), (id, seed), path, len, capacity)?);
             if let Some(active) = &mut writer.active {
-                active.digest = digest;
+                (active.digest, active.hinted) = (digest, hinted);
             }
         }
         Ok(writer)
@@ -376,7 +386,7 @@ impl Writer {
     /// The active file, if at least `bytes` of it, or all of a short one, were appended since its hint was written.
     pub(crate) fn unhinted(&self, bytes: u64) -> Option<Finished> {
         let active = self.active.as_ref()?;
-        let since = active.end - active.resumed_at;
+        let since = active.end.saturating_sub(active.hinted.max(FILE_HEADER_LEN as u64));
         let worth_it = since > 0 && (since >= bytes || active.end < bytes);
         worth_it.then(|| Finished { data: active.data.clone(), file: active.file.clone() })
     }
