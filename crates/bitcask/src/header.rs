@@ -25,7 +25,8 @@ pub(crate) struct FileHeader {
     pub(crate) store_id: [u8; 16],
     pub(crate) file_id: u64,
     pub(crate) next_seq: u64,
-    pub(crate) created_ms: u64,
+    /// The log file before this one, if it was not known to be durable when this one was begun; else 0.
+    pub(crate) previous: u64,
 }
 
 /// Why bytes are not a header.
@@ -52,7 +53,7 @@ impl FileHeader {
         put(&mut bytes, 16, &self.store_id);
         put(&mut bytes, 32, &self.file_id.to_le_bytes());
         put(&mut bytes, 40, &self.next_seq.to_le_bytes());
-        put(&mut bytes, 48, &self.created_ms.to_le_bytes());
+        put(&mut bytes, 48, &self.previous.to_le_bytes());
         let (body, _) = bytes.split_at(CRC_AT);
         let crc = crc32c::crc32c(body);
         put(&mut bytes, CRC_AT, &crc.to_le_bytes());
@@ -88,7 +89,7 @@ impl FileHeader {
             store_id: field(bytes, 16),
             file_id: u64::from_le_bytes(field(bytes, 32)),
             next_seq: u64::from_le_bytes(field(bytes, 40)),
-            created_ms: u64::from_le_bytes(field(bytes, 48)),
+            previous: u64::from_le_bytes(field(bytes, 48)),
         };
         Ok((header, computed))
     }
@@ -118,7 +119,7 @@ mod tests {
             store_id: *b"0123456789abcdef",
             file_id: u64::MAX - 1,
             next_seq: 9,
-            created_ms: 1_700_000_000_000,
+            previous: 7,
         };
         let (bytes, seed) = header.encode();
         assert_eq!(FileHeader::decode(&bytes), Ok((header, seed)));

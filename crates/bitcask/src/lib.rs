@@ -46,6 +46,8 @@ pub mod fs;
 mod fs;
 mod header;
 mod hint;
+#[cfg(feature = "testing")]
+mod inspect;
 mod iter;
 mod keeper;
 mod keydir;
@@ -66,6 +68,8 @@ mod writer;
 pub use batch::WriteBatch;
 pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
+#[cfg(feature = "testing")]
+pub use inspect::dump;
 pub use iter::{Iter, Keys};
 pub use merge::{MergeProgress, MergeReport};
 pub use options::{Durability, IoMode, MergePolicy, Options};

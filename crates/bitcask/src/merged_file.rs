@@ -62,7 +62,7 @@ impl Output {
             store_id: dir.store_id,
             file_id: id,
             next_seq,
-            created_ms: dir.clock.wall_ms(),
+            previous: 0,
         };
         let (buffer, seed) = header.encode();
         let output = Self {

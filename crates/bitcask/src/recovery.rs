@@ -41,7 +41,7 @@ pub struct Cut {
     pub offset: u64,
     /// Bytes that were there beyond it, zeros and reserved space included.
     pub bytes: u64,
-    /// Later files of the log that were dropped.
+    /// Files of the log that were dropped: later ones, and this one if nothing of it was left.
     pub dropped_files: usize,
     /// What was found at the cut.
     pub reason: String,
@@ -122,6 +122,8 @@ struct Found {
     /// None if the header is damaged.
     seed: Option<u32>,
     next_seq: u64,
+    /// The log file that must be there, unless it is proven to have been durable; 0 for none.
+    previous: u64,
     hint: Option<HintFile>,
     /// Changes behind what the hint covers.
     entries: Vec<HintEntry>,
@@ -237,6 +239,7 @@ fn find(
         path,
         seed: None,
         next_seq: 1,
+        previous: 0,
         hint: None,
         entries: Vec::new(),
         end: 0,
@@ -249,21 +252,7 @@ fn find(
         fault: None,
         scanned: false,
     };
-    match read_header(&*file, &found.path, id, Some(dir.store_id)) {
-        Ok((header, seed)) => {
-            if header.kind != kind {
-                let what = "the name of the file does not agree with its header: was it renamed?";
-                return Err(Error::corrupt(what, &found.path, 10));
-            }
-            found.seed = Some(seed);
-            found.next_seq = header.next_seq.max(1);
-        }
-        // Perhaps the power went before the header reached the disk: `mend_hole` finds out.
-        Err(e) if e.kind() == ErrorKind::Corrupt && kind == FileKind::Log => {
-            found.fault = Some(e.to_string());
-        }
-        Err(e) => return Err(e),
-    }
+    found.read_header(dir, &*file)?;
     let hint = if listing.hints.contains(&id) { open_hint(dir, id)? } else { None };
     match (found.seed, hint) {
         (Some(seed), Some(hint)) => found.take_hint(&*file, seed, hint, proven)?,
@@ -289,6 +278,29 @@ fn open_hint(dir: &Directory, id: u64) -> Result<Option<HintFile>> {
 }
 
 impl Found {
+    fn read_header(&mut self, dir: &Directory, file: &dyn File) -> Result<()> {
+        match read_header(file, &self.path, self.id, Some(dir.store_id)) {
+            Ok((header, _)) if header.kind != self.kind => {
+                let what = "the name of the file does not agree with its header: was it renamed?";
+                Err(Error::corrupt(what, &self.path, 10))
+            }
+            Ok((header, seed)) => {
+                self.seed = Some(seed);
+                self.next_seq = header.next_seq.max(1);
+                self.previous = header.previous;
+                Ok(())
+            }
+            // Perhaps the power went before the header reached the disk: `mend_hole` finds out.
+            Err(e) if e.kind() == ErrorKind::Corrupt && self.kind == FileKind::Log => {
+                (self.seed, self.end) = (None, 0);
+                self.entries.clear();
+                self.fault = Some(e.to_string());
+                Ok(())
+            }
+            Err(e) => Err(e),
+        }
+    }
+
     /// Believes a hint if it is this file's, and the file has the mark that it speaks of.
     fn take_hint(
         &mut self,
@@ -345,6 +357,8 @@ impl Found {
         writable
             .and_then(|writable| writable.sync().and_then(|()| writable.evict()))
             .map_err(|e| Error::io("cannot sync", &self.path, e))?;
+        self.read_header(dir, file)?;
+        let Some(seed) = self.seed else { return Ok(()) };
         self.scan_from(dir, file, (seed, from), proven)
     }
 
@@ -395,51 +409,73 @@ impl Found {
     }
 }
 
+/// Where the log stops short.
+enum Hole {
+    /// Within a file, or where it should have its end.
+    In(usize),
+    /// Before a file: the one that should precede it is not there.
+    Before(usize),
+}
+
+fn find_hole(logs: &[Found], proven: LogPosition) -> Option<Hole> {
+    let last = logs.len().saturating_sub(1);
+    logs.iter().enumerate().find_map(|(index, found)| {
+        let there = |id| logs.iter().any(|found| found.id == id);
+        let previous = found.previous;
+        // A file that was durable and is not there was merged away.
+        if previous != 0 && !there(previous) && proven.file_id <= previous {
+            return Some(Hole::Before(index));
+        }
+        let short = found.fault.is_some() || index < last && !found.ended;
+        short.then_some(Hole::In(index))
+    })
+}
+
 /// Finds the first hole of the log, and cuts the log there unless that is damage.
 fn mend_hole(
     dir: &Directory,
     logs: &mut Vec<Found>,
     mut proven: LogPosition,
 ) -> Result<Option<Cut>> {
-    let last = logs.len().saturating_sub(1);
-    let is_hole =
-        |(index, found): (usize, &Found)| found.fault.is_some() || (index < last && !found.ended);
-    let Some(index) = logs.iter().enumerate().position(is_hole) else { return Ok(None) };
-    for (later, found) in logs.iter().enumerate().skip(index) {
-        if let Some(seed) = found.seed {
-            let from = if later == index { found.end } else { FILE_HEADER_LEN as u64 };
-            let mark = highest_mark(&*dir.open_file(&found.path)?, &found.path, seed, from)?;
+    for found in logs.iter() {
+        if let (Some(_), Some(seed)) = (&found.fault, found.seed) {
+            let file = dir.open_file(&found.path)?;
+            let mark = highest_mark(&*file, &found.path, seed, found.end)?;
             proven = proven.max(mark.unwrap_or_default());
         }
     }
+    let (index, kept) = match find_hole(logs, proven) {
+        None => return Ok(None),
+        Some(Hole::Before(index)) => (index, 0),
+        // A file without a header goes, too.
+        Some(Hole::In(index)) => (index, usize::from(logs[index].seed.is_some())),
+    };
     let holed = &logs[index];
-    let reason = holed.fault.clone().unwrap_or_else(|| "the file was not finished".into());
-    if proven > (LogPosition { file_id: holed.id, offset: holed.end }) {
+    let reason = match (&holed.fault, kept) {
+        (Some(fault), _) => fault.clone(),
+        (None, 0) => format!("file {}, which comes before, never reached the disk", holed.previous),
+        (None, _) => "the file was not finished".into(),
+    };
+    let offset = if kept == 0 { 0 } else { holed.end };
+    if proven > (LogPosition { file_id: holed.id, offset }) {
         let what = format!("damaged, though this had been durable: {reason}");
-        return Err(Error::corrupt(what, &holed.path, holed.end));
+        return Err(Error::corrupt(what, &holed.path, offset));
     }
 
     let cut = Cut {
         file: holed.path.clone(),
-        offset: holed.end,
-        bytes: holed.file_len.saturating_sub(holed.end),
-        dropped_files: last - index,
+        offset,
+        bytes: holed.file_len.saturating_sub(offset),
+        dropped_files: logs.len() - index - kept,
         reason,
     };
     tracing::warn!(file = %cut.file.display(), offset = cut.offset, bytes = cut.bytes,
         dropped_files = cut.dropped_files, reason = cut.reason, "cut a torn tail off the log");
     let failed = |path: &Path, e| Error::io("cannot remove", path, e);
-    for later in logs.drain(index + 1..).rev() {
-        dir.fs.remove(&later.path).map_err(|e| failed(&later.path, e))?;
-    }
-    if logs[index].seed.is_none() {
-        dir.fs.remove(&logs[index].path).map_err(|e| failed(&logs[index].path, e))?;
-        logs.truncate(index);
+    for dropped in logs.drain(index + kept..).rev() {
+        dir.fs.remove(&dropped.path).map_err(|e| failed(&dropped.path, e))?;
     }
     dir.fs.sync_dir(&dir.path).map_err(|e| failed(&dir.path, e))?;
-    if let Some(holed) = logs.get_mut(index) {
-        cut_reserved(dir, holed)?;
-    }
     Ok(Some(cut))
 }
 

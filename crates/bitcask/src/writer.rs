@@ -189,6 +189,8 @@ impl Writer {
             let new = self.create(dir, needed, reserve)?;
             self.finish_active(dir)?;
             self.active = Some(new);
+            // So that a sync of a file without records is not taken for one that was done.
+            self.next_seq += 1;
             self.names += 1;
         }
         let active = self.active.as_mut().expect("there is one, or it was just created");
@@ -293,7 +295,7 @@ impl Writer {
             store_id: dir.store_id,
             file_id: id,
             next_seq: self.next_seq,
-            created_ms: dir.clock.wall_ms(),
+            previous: if self.has_unsynced() { self.position().file_id } else { 0 },
         };
         let (bytes, seed) = header.encode();
         let len = FILE_HEADER_LEN as u64;
@@ -349,6 +351,20 @@ impl Writer {
             .map_err(|e| Error::io("cannot cut to its length", &active.data.path, e))?;
         active.allocated = active.end;
         Ok(())
+    }
+
+    /// Has the log say that it is durable beyond file `id`, if a file follows that one and does not say so yet: before
+    /// file `id` goes away, because the next one may name it as the file before. The caller has synced, and
+    /// syncs again.
+    pub(crate) fn mark_beyond(&mut self, dir: &Directory, id: u64) -> Result<()> {
+        let Some(active) = &mut self.active else { return Ok(()) };
+        if self.marked.file_id > id || self.durable.file_id <= id {
+            return Ok(());
+        }
+        active.allocate(MARK_LEN as u64, 0)?;
+        let before = self.rollback_point();
+        self.append_mark(dir.clock.wall_ms(), Flags::MARK);
+        self.flush(before)
     }
 
     /// Takes note that a change waits for a sync since `now_ns`, and says whether the oldest has waited longer
