@@ -50,6 +50,20 @@ enum Out {
     Plain(Vec<u8>),
 }
 
+/// What is not to be used up by an append.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Spare {
+    /// Bytes of the active file, for deletes.
+    pub(crate) in_file: u64,
+    /// Bytes of the disk, for a merged file.
+    pub(crate) on_disk: u64,
+}
+
+impl Spare {
+    /// For what must be written even if the disk is then full.
+    pub(crate) const NONE: Self = Self { in_file: 0, on_disk: 0 };
+}
+
 /// A range of the active file that the log will soon reach.
 #[derive(Debug)]
 pub(crate) struct Ahead {
@@ -136,28 +150,42 @@ impl Active {
         Some(Ahead { data: self.data.clone(), from, end })
     }
 
-    /// Reserves room for `needed` more bytes, and a good deal more if there is space.
-    pub(crate) fn allocate(&mut self, needed: u64, reserve: u64) -> Result<()> {
-        let needed = (self.end + needed + reserve).min(self.capacity);
+    /// Whether there is room for `len` more bytes already.
+    pub(crate) fn has_room(&self, len: u64) -> bool {
+        (self.end + len).min(self.capacity) <= self.allocated
+    }
+
+    /// Reserves room for `needed` more bytes, and a good deal more if there is space, and makes certain that `spare` is
+    /// left.
+    pub(crate) fn allocate(&mut self, dir: &Directory, needed: u64, spare: Spare) -> Result<()> {
+        let needed = (self.end + needed + spare.in_file).min(self.capacity);
         if needed <= self.allocated {
             return Ok(());
         }
         let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
         let wanted = (self.allocated + step).clamp(needed, self.capacity);
-        let full = |e: &io::Error| e.kind() == io::ErrorKind::StorageFull;
-        let done = match allocate(&*self.file, wanted) {
-            Ok(()) => Ok(wanted),
-            Err(e) if full(&e) => allocate(&*self.file, needed).map(|()| needed),
+        let done = match self.reserve(dir, wanted, spare.on_disk) {
+            Err(e) if e.kind() == io::ErrorKind::StorageFull => {
+                self.reserve(dir, needed, spare.on_disk).map(|()| needed)
+            }
             // Without reservation, a full disk is met by the write itself. Never so when mapped.
             Err(e)
                 if e.kind() == io::ErrorKind::Unsupported && matches!(self.out, Out::Plain(_)) =>
             {
                 Ok(self.capacity)
             }
-            Err(e) => Err(e),
+            done => done.map(|()| wanted),
         };
         self.allocated = done.map_err(|e| Error::io("cannot reserve space", &self.data.path, e))?;
         Ok(())
+    }
+
+    /// Reserves the file up to `len`, if that leaves `spare` bytes on the disk.
+    fn reserve(&self, dir: &Directory, len: u64, spare: u64) -> io::Result<()> {
+        if spare > 0 && dir.fs.free_bytes(&dir.path)? < len - self.allocated + spare {
+            return Err(io::ErrorKind::StorageFull.into());
+        }
+        allocate(&*self.file, len)
     }
 
     /// Appends one record; with `COLLIDES` if that is so. If the answer is an error, nothing was appended.

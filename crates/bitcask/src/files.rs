@@ -263,6 +263,10 @@ impl Table {
         files
     }
 
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<DataFile>> {
+        self.files.iter().flatten()
+    }
+
     /// The first chunk of a free range for a file of at most `capacity` bytes.
     fn free_range(&self, capacity: u64) -> Option<usize> {
         let wanted = chunks_for(capacity);

@@ -11,6 +11,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::files::DataFile;
 use crate::hint::{HintCursor, HintEntry, HintFile, Unsound};
+use crate::recovery::seal_hint;
 use crate::scan::Scanner;
 use crate::sync::atomic::Ordering;
 
@@ -21,6 +22,8 @@ pub(crate) struct LoadSource {
     hint: Option<HintFile>,
     /// What the hint does not cover, sorted by hash.
     tail: Vec<HintEntry>,
+    /// Whether the file is finished.
+    ended: bool,
 }
 
 impl LoadSource {
@@ -28,9 +31,10 @@ impl LoadSource {
         data: Arc<DataFile>,
         hint: Option<HintFile>,
         mut tail: Vec<HintEntry>,
+        ended: bool,
     ) -> Self {
         tail.sort_unstable_by_key(|entry| entry.hash);
-        Self { data, hint, tail }
+        Self { data, hint, tail, ended }
     }
 
     /// Reads the file instead of its hint.
@@ -67,6 +71,7 @@ struct BadHint(usize);
 pub(crate) fn load(dir: &Directory, mut sources: Vec<LoadSource>) -> Result<()> {
     // Hints are trusted block by block as they are read, so a bad block is met in the middle of things. It is
     // rare, and the way back is to begin again without that hint.
+    let mut given_up = Vec::new();
     while let Err(BadHint(index)) = load_all(dir, &sources)? {
         dir.keydir.clear();
         for source in &sources {
@@ -74,6 +79,15 @@ pub(crate) fn load(dir: &Directory, mut sources: Vec<LoadSource>) -> Result<()> 
             source.data.tombstones.store(0, Ordering::Relaxed);
         }
         sources[index].give_up_hint(dir)?;
+        given_up.push(index);
+    }
+    for index in given_up {
+        let data = &sources[index].data;
+        // Without a hint the store works, too.
+        match seal_hint(dir, data) {
+            Ok(_) => data.sealed.store(sources[index].ended, Ordering::Release),
+            Err(e) => tracing::warn!(error = ?e, file = data.id, "cannot write a hint file"),
+        }
     }
     Ok(())
 }

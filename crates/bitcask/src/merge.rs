@@ -4,9 +4,9 @@
 //!
 //! 1. Read each input from front to back. A value is copied if the keydir has it at this very place; a tombstone if it
 //!    may still hide something. Everything is checked before it is copied.
-//! 2. Make the output durable. Make the *log* durable: what superseded the records that were not copied may be
-//!    a moment old, and must not be lost when they are. Have the log say so, because a log file whose
-//!    predecessor is gone counts only if that one is known to have been durable.
+//! 2. Make the *log* durable: what superseded the records that were not copied may be a moment old, and must not be lost
+//!    when they are. Have the log say so, because a log file whose predecessor is gone counts only if that one is
+//!    known to have been durable. Make the output durable; its end mark says how far the log is.
 //! 3. Publish the output and its hint.
 //! 4. Move the keydir's entries, each by compare-and-swap from the old place to the new. A key that was written
 //!    since stays as it is.
@@ -440,18 +440,17 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    /// Makes the output durable, and the log with it: see the module's story.
+    /// Makes the log durable, and the output: see the module's story.
     fn make_durable(&self, output: Option<&mut Output>, inputs: &[Arc<DataFile>]) -> Result<()> {
-        if let Some(output) = output {
-            output.finish()?;
-        }
         let engine = self.engine;
         engine.sync_all()?;
         let logs = inputs.iter().filter(|input| input.kind == FileKind::Log);
         if let Some(newest) = logs.map(|input| input.id).max() {
             lock(&engine.writer).mark_beyond(&engine.dir, newest)?;
         }
-        engine.sync_all()
+        engine.sync_all()?;
+        let durable = lock(&engine.writer).durable();
+        output.map_or(Ok(()), |output| output.finish(durable))
     }
 
     /// Gives the output its name and hint, and moves the keydir's entries to it.

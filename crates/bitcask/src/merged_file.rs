@@ -129,9 +129,9 @@ impl Output {
         Ok(())
     }
 
-    /// Ends the file, cuts it to its length and makes it durable.
-    pub(crate) fn finish(&mut self) -> Result<()> {
-        let value = Mark { durable: LogPosition::default(), digest: self.digest }.encode();
+    /// Ends the file, cuts it to its length and makes it durable. Its mark says how far the log is.
+    pub(crate) fn finish(&mut self, durable: LogPosition) -> Result<()> {
+        let value = Mark { durable, digest: self.digest, seed: self.seed }.encode();
         let flags = Flags::MARK.and(Flags::END);
         self.append(&Fields { flags, seq: self.seq_max, time_ms: 0, key: &[], value: &value })?;
         self.write()?;

@@ -258,6 +258,8 @@ pub(crate) struct Mark {
     pub(crate) durable: LogPosition,
     /// Over the checksums of the file's records before the mark.
     pub(crate) digest: u32,
+    /// The seed of the file: so that marks can be found when the file's header is lost.
+    pub(crate) seed: u32,
 }
 
 impl Mark {
@@ -266,6 +268,7 @@ impl Mark {
         put(&mut value, 0, &self.durable.file_id.to_le_bytes());
         put(&mut value, 8, &self.durable.offset.to_le_bytes());
         put(&mut value, 16, &self.digest.to_le_bytes());
+        put(&mut value, 20, &self.seed.to_le_bytes());
         value
     }
 
@@ -275,9 +278,11 @@ impl Mark {
         }
         let (file_id, rest) = take(value)?;
         let (offset, rest) = take(rest)?;
-        let (digest, _) = take(rest)?;
+        let (digest, rest) = take(rest)?;
+        let (seed, _) = take(rest)?;
         let (file_id, offset) = (u64::from_le_bytes(file_id), u64::from_le_bytes(offset));
-        Ok(Self { durable: LogPosition { file_id, offset }, digest: u32::from_le_bytes(digest) })
+        let (digest, seed) = (u32::from_le_bytes(digest), u32::from_le_bytes(seed));
+        Ok(Self { durable: LogPosition { file_id, offset }, digest, seed })
     }
 }
 
@@ -377,8 +382,11 @@ mod tests {
 
     #[test]
     fn marks_and_frames_come_back() {
-        let mark =
-            Mark { durable: LogPosition { file_id: 3, offset: 1 << 33 }, digest: 0xdead_beef };
+        let mark = Mark {
+            durable: LogPosition { file_id: 3, offset: 1 << 33 },
+            digest: 0xdead_beef,
+            seed: 5,
+        };
         assert_eq!(Mark::decode(&mark.encode()), Ok(mark));
         let frame = Frame { count: 9, len: 1 << 34 };
         assert_eq!(Frame::decode(&frame.encode()), Ok(frame));

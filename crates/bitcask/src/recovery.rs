@@ -104,10 +104,8 @@ pub(crate) fn store_id(fs: &dyn Fs, dir: &Path, listing: &Listing) -> Result<Opt
     for (kind, id) in merged.chain(logs) {
         let path = name::data_path(dir, kind, id);
         let file = fs.open(&path, Access::Read).map_err(|e| Error::io("cannot open", &path, e))?;
-        match read_header(&*file, &path, id, None) {
-            Ok((header, _)) => return Ok(Some(header.store_id)),
-            Err(e) if e.kind() == ErrorKind::Corrupt => {}
-            Err(e) => return Err(e),
+        if let Ok((header, _)) = read_header(&*file, &path, id, None)? {
+            return Ok(Some(header.store_id));
         }
     }
     Ok(None)
@@ -146,7 +144,6 @@ struct Found {
 /// Opens all files of the directory, which is locked, and fills its keydir.
 pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Recovery)> {
     let mut report = Recovery { foreign: listing.foreign.clone(), ..Recovery::default() };
-    report.swept_files = sweep(dir, listing)?;
 
     let mut proven = LogPosition::default();
     let mut logs = Vec::new();
@@ -165,7 +162,7 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
     let seqs = logs.iter().chain(&merged).map(|found| found.seq_max.max(found.next_seq - 1)).max();
 
     report.cut = mend_hole(dir, &mut logs, proven)?;
-    if logs.last().is_some_and(|last| !last.closed) {
+    if logs.last().is_none_or(|last| !last.closed) {
         // What is shown from now on counts as durable: the records are (see `scan_tail`), and so must their
         // files' names be.
         dir.fs
@@ -175,10 +172,11 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
     for found in &logs {
         cut_reserved(dir, found)?;
     }
+    report.swept_files = sweep(dir, listing)?;
 
     let mut end = LogEnd {
         next_seq: seqs.unwrap_or(0) + 1,
-        next_file_id: ids + 1,
+        next_file_id: ids.saturating_add(1),
         durable: LogPosition::default(),
         closed: true,
         active: None,
@@ -189,6 +187,7 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
         if !last.ended {
             end.active = Some(ActiveEnd {
                 id: last.id,
+                seed: last.seed.expect("a file without a header was cut or reported"),
                 len: last.end,
                 digest: last.digest,
                 hinted: last.hint.as_ref().map_or(0, |_| last.last_mark.0),
@@ -279,7 +278,7 @@ fn open_hint(dir: &Directory, id: u64) -> Result<Option<HintFile>> {
 
 impl Found {
     fn read_header(&mut self, dir: &Directory, file: &dyn File) -> Result<()> {
-        match read_header(file, &self.path, self.id, Some(dir.store_id)) {
+        match read_header(file, &self.path, self.id, Some(dir.store_id))? {
             Ok((header, _)) if header.kind != self.kind => {
                 let what = "the name of the file does not agree with its header: was it renamed?";
                 Err(Error::corrupt(what, &self.path, 10))
@@ -291,13 +290,13 @@ impl Found {
                 Ok(())
             }
             // Perhaps the power went before the header reached the disk: `mend_hole` finds out.
-            Err(e) if e.kind() == ErrorKind::Corrupt && self.kind == FileKind::Log => {
+            Err(what) if self.kind == FileKind::Log => {
                 (self.seed, self.end) = (None, 0);
                 self.entries.clear();
-                self.fault = Some(e.to_string());
+                self.fault = Some(what.into());
                 Ok(())
             }
-            Err(e) => Err(e),
+            Err(what) => Err(Error::corrupt(what, &self.path, 0)),
         }
     }
 
@@ -326,6 +325,8 @@ impl Found {
             && record.flags.has(Flags::END) == header.ended
             && mark.is_ok_and(|mark| mark.digest == header.digest);
         if agrees {
+            *proven =
+                (*proven).max(mark.map_or_else(|_| LogPosition::default(), |mark| mark.durable));
             self.seq_max = header.seq_max;
             self.ended = header.ended;
             (self.end, self.digest) = (scanner.offset(), scanner.digest());
@@ -347,15 +348,15 @@ impl Found {
         let covered = self.hint.is_some();
         let from = if covered { (self.end, self.digest) } else { (FILE_HEADER_LEN as u64, 0) };
         self.scan_from(dir, file, (seed, from), proven)?;
-        // A last mark that covers all before it was written when all of that was durable. So is a merged file.
-        let closed = self.closed && self.end == self.file_len;
-        if closed || self.kind == FileKind::Merged {
+        // What a hint covers is durable, and so is a merged file.
+        let hinted = self.hint.is_some() && self.end == from.0 && self.end == self.file_len;
+        if hinted || self.kind == FileKind::Merged {
             return Ok(());
         }
-        // Not closed: believe the disk, and not the cache.
+        // Believe the disk, and not the cache.
         let writable = dir.fs.open(&self.path, Access::Write);
         writable
-            .and_then(|writable| writable.sync().and_then(|()| writable.evict()))
+            .and_then(|writable| writable.sync().and_then(|()| writable.evict(from.0)))
             .map_err(|e| Error::io("cannot sync", &self.path, e))?;
         self.read_header(dir, file)?;
         let Some(seed) = self.seed else { return Ok(()) };
@@ -409,6 +410,12 @@ impl Found {
     }
 }
 
+impl Found {
+    fn end_position(&self) -> LogPosition {
+        LogPosition { file_id: self.id, offset: self.end }
+    }
+}
+
 /// Where the log stops short.
 enum Hole {
     /// Within a file, or where it should have its end.
@@ -426,7 +433,9 @@ fn find_hole(logs: &[Found], proven: LogPosition) -> Option<Hole> {
         if previous != 0 && !there(previous) && proven.file_id <= previous {
             return Some(Hole::Before(index));
         }
-        let short = found.fault.is_some() || index < last && !found.ended;
+        let short = found.fault.is_some()
+            || index < last && !found.ended
+            || proven > found.end_position() && proven.file_id == found.id;
         short.then_some(Hole::In(index))
     })
 }
@@ -438,9 +447,9 @@ fn mend_hole(
     mut proven: LogPosition,
 ) -> Result<Option<Cut>> {
     for found in logs.iter() {
-        if let (Some(_), Some(seed)) = (&found.fault, found.seed) {
+        if found.fault.is_some() {
             let file = dir.open_file(&found.path)?;
-            let mark = highest_mark(&*file, &found.path, seed, found.end)?;
+            let mark = highest_mark(&*file, &found.path, found.seed, found.end)?;
             proven = proven.max(mark.unwrap_or_default());
         }
     }
@@ -514,7 +523,7 @@ fn attach(dir: &Directory, mut found: Found, active: Option<u64>) -> Result<Load
     let seq_min = tail_min.into_iter().chain(hint_min).min().unwrap_or(u64::MAX);
     data.seq_min.store(seq_min, Ordering::Release);
     data.sealed.store(sealed, Ordering::Release);
-    Ok(LoadSource::new(data, found.hint, found.entries))
+    Ok(LoadSource::new(data, found.hint, found.entries, found.ended))
 }
 
 fn attach_sealed(dir: &Directory, found: &Found) -> Result<Arc<DataFile>> {
@@ -546,7 +555,7 @@ pub(crate) fn attach_file(
 }
 
 /// Writes the hint of a finished file that had none, or only one of its beginning.
-fn seal_hint(dir: &Directory, data: &DataFile) -> Result<Option<HintFile>> {
+pub(crate) fn seal_hint(dir: &Directory, data: &DataFile) -> Result<Option<HintFile>> {
     let HintOf { header, mut entries } = hint_of(dir, &*dir.open_file(&data.path)?, data)?;
     publish_hint(dir, header, &mut entries)
 }

@@ -11,23 +11,24 @@ use crate::record::{self, FRAME_LEN, Fault, Flags, Frame, LogPosition, MARK_LEN,
 /// Bytes read at a time.
 const READ_LEN: usize = 256 << 10;
 
-/// Reads the header of a data file, and checks that it belongs there.
+/// Reads the header of a data file, and checks that it belongs there. If it is damaged, as a crash may have left it,
+/// the answer says how. A sound header in the wrong place is an error.
 pub(crate) fn read_header(
     file: &dyn File,
     path: &Path,
     id: u64,
     store_id: Option<[u8; 16]>,
-) -> Result<(FileHeader, u32)> {
+) -> Result<std::result::Result<(FileHeader, u32), &'static str>> {
     let mut bytes = [0; FILE_HEADER_LEN];
     let n = read_full_at(file, &mut bytes, 0).map_err(|e| Error::io("cannot read", path, e))?;
-    let (header, seed) = FileHeader::decode(&bytes[..n]).map_err(|fault| match fault {
-        HeaderFault::Damaged(what) => Error::corrupt(what, path, 0),
-        HeaderFault::Version(version) => Error::new(
-            ErrorKind::Unsupported,
-            format!("the file has version {version}, this program knows version 1"),
-        )
-        .at(path),
-    })?;
+    let (header, seed) = match FileHeader::decode(&bytes[..n]) {
+        Ok(header) => header,
+        Err(HeaderFault::Damaged(what)) => return Ok(Err(what)),
+        Err(HeaderFault::Version(version)) => {
+            let what = format!("the file has version {version}, this program knows version 1");
+            return Err(Error::new(ErrorKind::Unsupported, what).at(path));
+        }
+    };
     if header.file_id != id {
         let what = format!("the file says it is number {}: was it renamed?", header.file_id);
         return Err(Error::corrupt(what, path, 32));
@@ -35,7 +36,7 @@ pub(crate) fn read_header(
     if store_id.is_some_and(|store_id| store_id != header.store_id) {
         return Err(Error::corrupt("the file belongs to another store", path, 16));
     }
-    Ok((header, seed))
+    Ok(Ok((header, seed)))
 }
 
 /// A walk over the records of a file.
@@ -227,11 +228,12 @@ impl<'a> Scanner<'a> {
 }
 
 /// The highest position that any mark in `file` from `from` on says is durable, found by looking at
-/// every place where a record could begin: marks behind damage count.
+/// every place where a record could begin: marks behind damage count. Without a `seed`, because the header is
+/// damaged, the one that each mark has for itself must do.
 pub(crate) fn highest_mark(
     file: &dyn File,
     path: &Path,
-    seed: u32,
+    seed: Option<u32>,
     from: u64,
 ) -> Result<Option<LogPosition>> {
     let mut highest = None;
@@ -246,13 +248,15 @@ pub(crate) fn highest_mark(
         let starts = (0..=n - MARK_LEN).step_by(ALIGNMENT).take_while(|&at| at < READ_LEN);
         for at in starts {
             let bytes = &chunk[at..at + MARK_LEN];
-            let Ok(record) = record::decode(bytes, offset + at as u64, seed) else { continue };
-            if record.flags.has(Flags::MARK)
-                && let Ok(mark) = Mark::decode(record.value)
-            {
-                highest = highest.max(Some(mark.durable));
-            }
+            highest = highest.max(mark_at(bytes, offset + at as u64, seed));
         }
         offset += READ_LEN as u64;
     }
+}
+
+fn mark_at(bytes: &[u8], offset: u64, seed: Option<u32>) -> Option<LogPosition> {
+    let unchecked = record::parse(bytes).ok().filter(|record| record.flags.has(Flags::MARK))?;
+    let mark = Mark::decode(unchecked.value).ok()?;
+    record::decode(bytes, offset, seed.unwrap_or(mark.seed)).ok()?;
+    Some(mark.durable)
 }

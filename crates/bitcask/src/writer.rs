@@ -11,9 +11,10 @@
 //! - When a sync has succeeded, the next append begins with a *mark* that says how far. That is how recovery tells
 //!   damage from a torn tail.
 
+use std::path::Path;
 use std::sync::Arc;
 
-use crate::active::{Active, Ahead};
+use crate::active::{Active, Ahead, Spare};
 use crate::batch::Change;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
@@ -92,6 +93,7 @@ pub(crate) struct LogEnd {
 #[derive(Debug)]
 pub(crate) struct ActiveEnd {
     pub(crate) id: u64,
+    pub(crate) seed: u32,
     pub(crate) len: u64,
     pub(crate) digest: u32,
     /// Up to where its hint covers it.
@@ -114,14 +116,12 @@ impl Writer {
             syncing_since: None,
             poisoned: None,
         };
-        if let Some(ActiveEnd { id, len, digest, hinted }) = end.active {
+        if let Some(ActiveEnd { id, seed, len, digest, hinted }) = end.active {
             let path = dir.data_path(FileKind::Log, id);
             let file = dir
                 .fs
                 .open(&path, Access::Write)
                 .map_err(|e| Error::io("cannot open for writing", &path, e))?;
-            let (header, seed) = crate::scan::read_header(&*file, &path, id, Some(dir.store_id))?;
-            debug_assert_eq!(header.kind, FileKind::Log, "only the log is appended to");
             let capacity = dir.options.max_file_size.max(len);
             writer.active = Some(Active::new(dir, file.into(), (id, seed), path, len, capacity)?);
             if let Some(active) = &mut writer.active {
@@ -146,6 +146,11 @@ impl Writer {
     pub(crate) fn poison(&mut self, why: &Error) {
         tracing::error!(error = ?why, "the writer is poisoned");
         self.poisoned.get_or_insert_with(|| format!("{why:?}"));
+    }
+
+    /// How far the log is durable.
+    pub(crate) fn durable(&self) -> LogPosition {
+        self.durable
     }
 
     /// The active file.
@@ -177,25 +182,36 @@ impl Writer {
         // One mark before the records, and one to end the file.
         let needed = frame + records + 2 * MARK_LEN as u64;
         let deletes = changes.iter().all(|change| matches!(change, Change::Delete { .. }));
-        let reserve = if deletes { 0 } else { DELETE_RESERVE };
-
-        let fits = |active: &Active| active.end + needed <= active.capacity;
-        let rotate = !self.active.as_ref().is_some_and(fits);
-        if rotate {
-            // The end mark may need space that is not there, and then nothing should have changed.
-            if let Some(active) = &mut self.active {
-                active.allocate(MARK_LEN as u64, 0)?;
+        let in_file = if deletes { 0 } else { DELETE_RESERVE };
+        let spare_beside = |active: Option<&Arc<DataFile>>| Spare {
+            in_file,
+            on_disk: if deletes { 0 } else { largest_but(dir, active) },
+        };
+        match &mut self.active {
+            Some(active) if active.end + needed <= active.capacity => {
+                if !active.has_room(needed + in_file) {
+                    let spare = spare_beside(Some(&active.data));
+                    active.allocate(dir, needed, spare)?;
+                }
+                Ok(false)
             }
-            let new = self.create(dir, needed, reserve)?;
-            self.finish_active(dir)?;
-            self.active = Some(new);
-            // So that a sync of a file without records is not taken for one that was done.
-            self.next_seq += 1;
-            self.names += 1;
+            _ => self.rotate(dir, needed, spare_beside(None)).map(|()| true),
         }
-        let active = self.active.as_mut().expect("there is one, or it was just created");
-        active.allocate(needed, reserve)?;
-        Ok(rotate)
+    }
+
+    /// Ends the active file, if there is one, and begins the next.
+    fn rotate(&mut self, dir: &Directory, needed: u64, spare: Spare) -> Result<()> {
+        let new = self.create(dir, needed, spare)?;
+        if let Err(e) = self.finish_active(dir) {
+            dir.files.remove(std::slice::from_ref(&new.data));
+            self.discard(dir, &new.data.path);
+            return Err(e);
+        }
+        self.active = Some(new);
+        // So that a sync of a file without records is not taken for one that was done.
+        self.next_seq += 1;
+        self.names += 1;
+        Ok(())
     }
 
     /// Appends `changes` in order, one batch if there are several. `collides` says of each whether its hash
@@ -231,8 +247,9 @@ impl Writer {
     }
 
     fn append_mark(&mut self, time_ms: u64, flags: Flags) {
-        let digest = self.active_mut().digest;
-        let value = Mark { durable: self.durable, digest }.encode();
+        let active = self.active_mut();
+        let (digest, seed) = (active.digest, active.data.seed);
+        let value = Mark { durable: self.durable, digest, seed }.encode();
         self.append_record(Fields { flags, seq: 0, time_ms, key: &[], value: &value });
         self.marked = self.durable;
     }
@@ -284,7 +301,7 @@ impl Writer {
     }
 
     /// Creates the next file of the log, with room for `needed` bytes, or leaves nothing behind.
-    fn create(&mut self, dir: &Directory, needed: u64, reserve: u64) -> Result<Active> {
+    fn create(&mut self, dir: &Directory, needed: u64, spare: Spare) -> Result<Active> {
         let id = self.take_file_id()?;
         let path = dir.data_path(FileKind::Log, id);
         let file =
@@ -304,26 +321,29 @@ impl Writer {
             .map_err(|e| Error::io("cannot write to", &path, e))
             .and_then(|()| Active::new(dir, file.into(), (id, seed), path.clone(), len, capacity));
         let created = created.and_then(|mut active| {
-            active.allocate(needed, reserve).inspect_err(|_| {
+            active.data.seq_min.store(self.next_seq, Ordering::Release);
+            active.allocate(dir, needed, spare).inspect_err(|_| {
                 dir.files.remove(std::slice::from_ref(&active.data));
             })?;
             Ok(active)
         });
-        created.inspect_err(|_| {
-            // A file of the log must not stand before later ones without its end. If it cannot be removed
-            // there must be no later ones; its removal is durable before anything after it is.
-            self.names += 1;
-            if let Err(e) = dir.fs.remove(&path) {
-                self.poison(&Error::io("cannot remove an unfinished file", &path, e));
-            }
-        })
+        created.inspect_err(|_| self.discard(dir, &path))
+    }
+
+    /// Removes a file of the log that was not begun after all. It must not stand before later ones without its end: if
+    /// it cannot be removed there must be no later ones; its removal is durable before anything after it is.
+    fn discard(&mut self, dir: &Directory, path: &Path) {
+        self.names += 1;
+        if let Err(e) = dir.fs.remove(path) {
+            self.poison(&Error::io("cannot remove an unfinished file", path, e));
+        }
     }
 
     /// Ends the active file. It is not yet durable.
     pub(crate) fn finish_active(&mut self, dir: &Directory) -> Result<()> {
         let Some(active) = &mut self.active else { return Ok(()) };
         // Reserved with every append; not so in a file that was opened again.
-        active.allocate(MARK_LEN as u64, 0)?;
+        active.allocate(dir, MARK_LEN as u64, Spare::NONE)?;
         let before = self.rollback_point();
         self.append_mark(dir.clock.wall_ms(), Flags::MARK.and(Flags::END));
         self.flush(before)?;
@@ -339,7 +359,7 @@ impl Writer {
             return Ok(());
         }
         if self.durable > self.marked {
-            self.active_mut().allocate(MARK_LEN as u64, 0)?;
+            self.active_mut().allocate(dir, MARK_LEN as u64, Spare::NONE)?;
             let before = self.rollback_point();
             self.append_mark(dir.clock.wall_ms(), Flags::MARK);
             self.flush(before)?;
@@ -361,7 +381,7 @@ impl Writer {
         if self.marked.file_id > id || self.durable.file_id <= id {
             return Ok(());
         }
-        active.allocate(MARK_LEN as u64, 0)?;
+        active.allocate(dir, MARK_LEN as u64, Spare::NONE)?;
         let before = self.rollback_point();
         self.append_mark(dir.clock.wall_ms(), Flags::MARK);
         self.flush(before)
@@ -437,6 +457,13 @@ impl Writer {
         let done = done.count();
         self.finished.drain(..done).collect()
     }
+}
+
+/// The length of the largest file but the active one: so much space a merge may need.
+fn largest_but(dir: &Directory, active: Option<&Arc<DataFile>>) -> u64 {
+    let files = dir.files.guard();
+    let others = files.iter().filter(|file| active.is_none_or(|active| active.id != file.id));
+    others.map(|file| file.len.load(Ordering::Relaxed)).max().unwrap_or(0)
 }
 
 fn new_salt(dir: &Directory) -> u32 {

@@ -9,7 +9,7 @@ use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
 use std::path::Path;
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statfs};
+use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statfs, statvfs};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Access, Clock, Entry, File, Fs, Lock, Region};
@@ -101,6 +101,11 @@ impl Fs for Disk {
         Ok(RESERVING.iter().any(|&reserving| i128::from(kind) == i128::from(reserving)))
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        let disk = statvfs(dir)?;
+        Ok(disk.f_bavail.saturating_mul(disk.f_frsize))
+    }
+
     fn random(&self) -> [u8; 16] {
         use std::hash::{BuildHasher, Hasher, RandomState};
         let mut bytes = [0; 16];
@@ -122,11 +127,20 @@ fn write_holder(file: &mut fs::File, holder: &str) -> io::Result<()> {
     file.write_all(holder.as_bytes())
 }
 
-/// Locked by the kernel until the descriptor is closed, also by the death of the process.
+/// Locked by the kernel until it is unlocked, or until the last descriptor of this opening is closed: also by the
+/// death of the process.
 #[derive(Debug)]
-struct DiskLock(#[expect(dead_code, reason = "held for its lock")] fs::File);
+struct DiskLock(fs::File);
 
 impl Lock for DiskLock {}
+
+impl Drop for DiskLock {
+    fn drop(&mut self) {
+        // To close it would not do: a child that was just forked by another thread has the descriptor, too.
+        // Ignored: closing it, next, is all that is left to try.
+        drop(self.0.unlock());
+    }
+}
 
 #[derive(Debug)]
 struct DiskFile(fs::File);
@@ -160,8 +174,8 @@ impl File for DiskFile {
         self.0.sync_data()
     }
 
-    fn evict(&self) -> io::Result<()> {
-        Ok(fadvise(&self.0, 0, None, Advice::DontNeed)?)
+    fn evict(&self, from: u64) -> io::Result<()> {
+        Ok(fadvise(&self.0, from, None, Advice::DontNeed)?)
     }
 
     fn map(&self, len: usize, access: Access) -> io::Result<Region> {

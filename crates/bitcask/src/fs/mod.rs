@@ -61,6 +61,8 @@ pub trait Fs: Debug + Send + Sync {
     /// Whether blocks reserved by [`File::allocate`] in `dir` are certain to take a later write, so that
     /// writing through a mapping cannot hit a full disk.
     fn reserves_blocks(&self, dir: &Path) -> io::Result<bool>;
+    /// Bytes that files in `dir` can still grow by, at most.
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64>;
     /// 16 random bytes, for the identity of a new store.
     fn random(&self) -> [u8; 16];
 }
@@ -80,9 +82,9 @@ pub trait File: Debug + Send + Sync {
     fn allocate(&self, len: u64) -> io::Result<()>;
     /// Makes contents and length durable, those written through a mapping included.
     fn sync(&self) -> io::Result<()>;
-    /// Forgets cached contents that are not waiting to be written, so that the next read comes from the
-    /// disk. Called after `sync`, and before the file is mapped.
-    fn evict(&self) -> io::Result<()>;
+    /// Forgets cached contents from `from` on that are not waiting to be written (and perhaps others), so that
+    /// the next read comes from the disk. Called after `sync`, and before the file is mapped.
+    fn evict(&self, from: u64) -> io::Result<()>;
     /// Maps the first `len` bytes. The mapping may reach beyond the end of the file; what lies there must
     /// not be touched until the file has grown.
     fn map(&self, len: usize, access: Access) -> io::Result<Region>;

@@ -2,3 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at real files")]
 
 mod basics;
+mod concurrency;
+mod crash;
+mod damage;
+mod fixtures;
+mod model;
+mod scripts;

@@ -304,6 +304,11 @@ impl Fs for SimFs {
         Ok(Ok(Box::new(SimLock { fs: self.clone(), path: path.to_owned() })))
     }
 
+    fn free_bytes(&self, _: &Path) -> io::Result<u64> {
+        let state = self.begin()?;
+        Ok(state.traits.capacity.saturating_sub(state.used_bytes()))
+    }
+
     fn reserves_blocks(&self, dir: &Path) -> io::Result<bool> {
         let state = self.begin()?;
         if !state.dirs.contains_key(dir) {
@@ -424,7 +429,7 @@ impl File for SimFile {
         result
     }
 
-    fn evict(&self) -> io::Result<()> {
+    fn evict(&self, _: u64) -> io::Result<()> {
         self.fs.begin()?.inode(self.id).evict();
         Ok(())
     }

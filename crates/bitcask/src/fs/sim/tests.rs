@@ -428,11 +428,11 @@ fn a_failed_sync_is_not_repeated_by_the_next() {
 
     // Written again, even with the same bytes, a page is dirty again and stays.
     write_all_at(&*file, &[2; 10], 0).unwrap();
-    file.evict().unwrap();
+    file.evict(0).unwrap();
     assert_eq!(pages(&fs), [2, 1, 1]);
     file.sync().unwrap();
     assert_eq!(pages(&fs.crash(0)), [2, 1, 1]);
-    file.evict().unwrap();
+    file.evict(0).unwrap();
     assert_eq!(pages(&fs), [2, 1, 1]);
 }
 
