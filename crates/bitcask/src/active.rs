@@ -164,6 +164,8 @@ impl Active {
         }
         let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
         let wanted = (self.allocated + step).clamp(needed, self.capacity);
+        // What may use up the last of the disk takes no more than it needs.
+        let wanted = if spare.on_disk == 0 && spare.in_file == 0 { needed } else { wanted };
         let done = match self.reserve(dir, wanted, spare.on_disk) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => {
                 self.reserve(dir, needed, spare.on_disk).map(|()| needed)

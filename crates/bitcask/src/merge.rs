@@ -18,7 +18,7 @@
 //! The other inputs count because names are removed one by one, and a crash may bring any of them back; so a tombstone
 //! whose last old record goes in this step goes in the next. Its own file does not count: they go together.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -26,7 +26,7 @@ use std::time::Duration;
 
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::header::FileKind;
 use crate::hint::{HintCursor, HintFile, HintHeader};
@@ -304,28 +304,21 @@ impl<'a> Job<'a> {
     /// Merges `inputs`, in steps whose live records fit one file. Those with the least to copy come first, so
     /// that on a disk that is nearly full the first steps make room for the next.
     fn run(&mut self, mut inputs: Vec<Arc<DataFile>>) -> Result<()> {
-        let live = |file: &DataFile| {
-            file.len.load(Ordering::Relaxed).saturating_sub(file.dead.load(Ordering::Relaxed))
-        };
-        inputs.sort_by_key(|file| live(file));
+        inputs.sort_by_key(|file| live_bytes(file));
         self.progress.files += inputs.len();
         self.progress.bytes +=
             inputs.iter().map(|file| file.len.load(Ordering::Relaxed)).sum::<u64>();
-        let mut inputs = inputs.into_iter().peekable();
-        while let Some(first) = inputs.next() {
-            let mut bytes = live(&first);
-            let mut group = vec![first];
-            while let Some(next) =
-                inputs.next_if(|next| bytes + live(next) <= self.engine.dir.options.max_file_size)
-            {
-                bytes += live(&next);
-                group.push(next);
-            }
-            match self.step(&group, bytes) {
+        let mut groups = VecDeque::from(grouped(inputs, self.engine.dir.options.max_file_size));
+        while let Some(group) = groups.pop_front() {
+            match self.step(&group) {
                 Ok(()) => {}
                 Err(Stop::Asked) => {
                     self.report.stopped = true;
                     return Ok(());
+                }
+                // Less at a time may fit, and make room for more.
+                Err(Stop::Failed(error)) if error.kind() == ErrorKind::Full && group.len() > 1 => {
+                    group.into_iter().rev().for_each(|file| groups.push_front(vec![file]));
                 }
                 Err(Stop::Failed(error)) => {
                     tracing::warn!(error = ?error, "a merge failed");
@@ -336,7 +329,8 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn step(&mut self, inputs: &[Arc<DataFile>], live_bytes: u64) -> std::result::Result<(), Stop> {
+    fn step(&mut self, inputs: &[Arc<DataFile>]) -> std::result::Result<(), Stop> {
+        let live_bytes = inputs.iter().map(|input| live_bytes(input)).sum();
         let engine = self.engine;
         let dir = &engine.dir;
         let removals = dir.files.removals();
@@ -453,34 +447,28 @@ impl<'a> Job<'a> {
         output.map_or(Ok(()), |output| output.finish(durable))
     }
 
-    /// Gives the output its name and hint, and moves the keydir's entries to it.
+    /// Gives the output its hint and its name, and moves the keydir's entries to it.
     fn publish(&mut self, output: Output, removals: u64) -> Result<()> {
         let dir = &self.engine.dir;
         let Output { path, id, seed, end, digest, seq_max, mut entries, origins, .. } = output;
-        let failed = |e| Error::io("cannot publish", &path, e);
-        let moves: Vec<_> = entries.iter().map(|entry| (entry.hash, entry.offset)).collect();
-        let lens: Vec<_> = entries.iter().map(|entry| entry.len).collect();
-        dir.fs.rename(&name::temporary_path(&path), &path).map_err(failed)?;
-        dir.fs.sync_dir(&dir.path).map_err(failed)?;
+        let copies: Vec<_> = entries.iter().map(|e| (e.hash, e.offset, e.len)).collect();
         let covered = end - MARK_LEN as u64;
-        let header = HintHeader {
-            ended: true,
-            seed,
-            file_id: id,
-            covered,
-            count: 0,
-            seq_max,
-            seq_min: 0,
-            digest,
-        };
-        let hint = publish_hint(dir, header, &mut entries)?;
-
-        let data = attach_file(dir, (id, FileKind::Merged, seed), &path, end)?;
+        let (count, seq_min) = (0, 0);
+        let header =
+            HintHeader { ended: true, seed, file_id: id, covered, count, seq_max, seq_min, digest };
+        // First, because it may find the disk full, and without its data file a hint is nothing.
+        publish_hint(dir, header, &mut entries).inspect_err(|_| {
+            // Ignored: what is left of it is swept when the store is opened.
+            drop(dir.fs.remove(&name::temporary_path(&path)));
+        })?;
+        let data = attach_named(dir, (id, FileKind::Merged, seed), &path, end)
+            // The file may have its name by now, and nobody here knows what is in it.
+            .inspect_err(|e| lock(&self.engine.writer).poison(e))?;
         let seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
         data.seq_min.store(seq_min, Ordering::Release);
-        data.sealed.store(hint.is_some(), Ordering::Release);
+        data.sealed.store(true, Ordering::Release);
         data.tombstones_needed_at.store(removals + 2, Ordering::Relaxed);
-        for (((hash, offset), len), origin) in moves.into_iter().zip(lens).zip(origins) {
+        for ((hash, offset, len), origin) in copies.into_iter().zip(origins) {
             match origin {
                 Origin::Tombstone(HiddenIn::Inputs) => data.add_dead(len),
                 Origin::Tombstone(HiddenIn::Others) => {
@@ -513,10 +501,49 @@ impl<'a> Job<'a> {
     }
 }
 
+/// Bytes that a merge would keep of a file, as far as is known.
+fn live_bytes(file: &DataFile) -> u64 {
+    file.len.load(Ordering::Relaxed).saturating_sub(file.dead.load(Ordering::Relaxed))
+}
+
+/// Files, in their order, in groups whose live records fit into `bytes_max`.
+fn grouped(files: Vec<Arc<DataFile>>, bytes_max: u64) -> Vec<Vec<Arc<DataFile>>> {
+    let mut groups: Vec<Vec<Arc<DataFile>>> = Vec::new();
+    let mut bytes = 0;
+    for file in files {
+        let live = live_bytes(&file);
+        match groups.last_mut() {
+            Some(group) if bytes + live <= bytes_max => {
+                bytes += live;
+                group.push(file);
+            }
+            _ => {
+                bytes = live;
+                groups.push(vec![file]);
+            }
+        }
+    }
+    groups
+}
+
+/// Gives a durable file its name, durably, and adds it to the files.
+fn attach_named(
+    dir: &Directory,
+    identity: (u64, FileKind, u32),
+    path: &Path,
+    len: u64,
+) -> Result<Arc<DataFile>> {
+    dir.fs
+        .rename(&name::temporary_path(path), path)
+        .and_then(|()| dir.fs.sync_dir(&dir.path))
+        .map_err(|e| Error::io("cannot publish", path, e).with_kind(ErrorKind::Io))?;
+    attach_file(dir, identity, path, len)
+}
+
 /// Removes the names of data files and their hints, durably.
 fn remove_names(dir: &Directory, files: &[Arc<DataFile>]) -> Result<()> {
     for file in files {
-        let failed = |path: &Path, e| Error::io("cannot remove", path, e);
+        let failed = |path: &Path, e| Error::io("cannot remove", path, e).with_kind(ErrorKind::Io);
         dir.fs.remove(&file.path).map_err(|e| failed(&file.path, e))?;
         let hint_path = dir.hint_path(file.id);
         match dir.fs.remove(&hint_path) {

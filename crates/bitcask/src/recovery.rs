@@ -162,20 +162,16 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
     let seqs = logs.iter().chain(&merged).map(|found| found.seq_max.max(found.next_seq - 1)).max();
 
     report.cut = mend_hole(dir, &mut logs, proven)?;
-    if logs.last().is_none_or(|last| !last.closed) {
-        // What is shown from now on counts as durable: the records are (see `scan_tail`), and so must their
-        // files' names be.
-        dir.fs
-            .sync_dir(&dir.path)
-            .map_err(|e| Error::io("cannot sync the directory", &dir.path, e))?;
-    }
+    // What is shown from now on counts as durable: the records are (see `scan_tail`), and so must be the names,
+    // those that an interrupted recovery or merge removed, too.
+    dir.fs.sync_dir(&dir.path).map_err(|e| Error::io("cannot sync the directory", &dir.path, e))?;
     for found in &logs {
         cut_reserved(dir, found)?;
     }
     report.swept_files = sweep(dir, listing)?;
 
     let mut end = LogEnd {
-        next_seq: seqs.unwrap_or(0) + 1,
+        next_seq: seqs.unwrap_or(0).saturating_add(1),
         next_file_id: ids.saturating_add(1),
         durable: LogPosition::default(),
         closed: true,

@@ -185,7 +185,7 @@ impl Writer {
         let in_file = if deletes { 0 } else { DELETE_RESERVE };
         let spare_beside = |active: Option<&Arc<DataFile>>| Spare {
             in_file,
-            on_disk: if deletes { 0 } else { largest_but(dir, active) },
+            on_disk: if deletes { 0 } else { space_to_merge(dir, active) },
         };
         match &mut self.active {
             Some(active) if active.end + needed <= active.capacity => {
@@ -335,7 +335,9 @@ impl Writer {
     fn discard(&mut self, dir: &Directory, path: &Path) {
         self.names += 1;
         if let Err(e) = dir.fs.remove(path) {
-            self.poison(&Error::io("cannot remove an unfinished file", path, e));
+            self.poison(
+                &Error::io("cannot remove an unfinished file", path, e).with_kind(ErrorKind::Io),
+            );
         }
     }
 
@@ -459,11 +461,12 @@ impl Writer {
     }
 }
 
-/// The length of the largest file but the active one: so much space a merge may need.
-fn largest_but(dir: &Directory, active: Option<&Arc<DataFile>>) -> u64 {
+/// Twice the length of the largest file but the active one: so much space a merge may need, for its output and that
+/// one's hint.
+fn space_to_merge(dir: &Directory, active: Option<&Arc<DataFile>>) -> u64 {
     let files = dir.files.guard();
     let others = files.iter().filter(|file| active.is_none_or(|active| active.id != file.id));
-    others.map(|file| file.len.load(Ordering::Relaxed)).max().unwrap_or(0)
+    others.map(|file| file.len.load(Ordering::Relaxed)).max().unwrap_or(0) * 2
 }
 
 fn new_salt(dir: &Directory) -> u32 {

@@ -83,7 +83,11 @@ fn a_full_disk_can_be_read_emptied_and_written_to_again() {
         while db.merge().expect("what is dead can be given back").reclaimed_bytes() > 0 {}
         check_values(&db, count / 2..count, len);
         let used = fs.used_bytes();
-        assert!(used < CAPACITY * 3 / 4, "{used} of {CAPACITY} bytes used: {:?}", db.stats().unwrap().files);
+        assert!(
+            used < CAPACITY * 3 / 4,
+            "{used} of {CAPACITY} bytes used: {:?}",
+            db.stats().unwrap().files
+        );
         let more = fill(&db, count, len);
         assert!(more > count, "{count} fitted, then none, though there is space");
         check_values(&db, count / 2..more, len);
