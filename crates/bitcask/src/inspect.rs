@@ -45,7 +45,9 @@ pub fn dump(fs: &Arc<dyn Fs>, dir: &Path) -> Result<String> {
                 line(&mut out, &format!("{name}: {} bytes", entry.len));
                 dump_hint(&mut out, fs, &path)?;
             }
-            Name::Temporary => line(&mut out, &format!("{name}: {} bytes, unfinished", entry.len)),
+            Name::Temporary(_) => {
+                line(&mut out, &format!("{name}: {} bytes, unfinished", entry.len))
+            }
             Name::Foreign => line(&mut out, &format!("{name}: foreign")),
             Name::Lock => {}
         }

@@ -463,6 +463,7 @@ impl<'a> Job<'a> {
         })?;
         let data = attach_named(dir, (id, FileKind::Merged, seed), &path, end)
             // The file may have its name by now, and nobody here knows what is in it.
+            .map_err(|e| e.with_kind(ErrorKind::Io))
             .inspect_err(|e| lock(&self.engine.writer).poison(e))?;
         let seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
         data.seq_min.store(seq_min, Ordering::Release);
@@ -536,7 +537,7 @@ fn attach_named(
     dir.fs
         .rename(&name::temporary_path(path), path)
         .and_then(|()| dir.fs.sync_dir(&dir.path))
-        .map_err(|e| Error::io("cannot publish", path, e).with_kind(ErrorKind::Io))?;
+        .map_err(|e| Error::io("cannot publish", path, e))?;
     attach_file(dir, identity, path, len)
 }
 

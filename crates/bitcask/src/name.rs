@@ -15,7 +15,7 @@ pub(crate) enum Name {
     Data(FileKind, u64),
     Hint(u64),
     /// A file that was being written when a process died.
-    Temporary,
+    Temporary(u64),
     Lock,
     Foreign,
 }
@@ -28,8 +28,10 @@ impl Name {
             return Self::Lock;
         }
         if let Some(target) = name.strip_suffix(".tmp") {
-            let ours = matches!(Self::of(OsStr::new(target)), Self::Data(..) | Self::Hint(_));
-            return if ours { Self::Temporary } else { Self::Foreign };
+            return match Self::of(OsStr::new(target)) {
+                Self::Data(_, id) | Self::Hint(id) => Self::Temporary(id),
+                _ => Self::Foreign,
+            };
         }
         let data = |kind, id| file_id(id).map_or(Self::Foreign, |id| Self::Data(kind, id));
         match name.split_once('.') {
@@ -75,7 +77,7 @@ mod tests {
         assert_eq!(of("000000000007.data"), Name::Data(FileKind::Log, 7));
         assert_eq!(of("000000000007.merged"), Name::Data(FileKind::Merged, 7));
         assert_eq!(of("18446744073709551615.hint"), Name::Hint(u64::MAX));
-        assert_eq!(of("000000000007.hint.tmp"), Name::Temporary);
+        assert_eq!(of("000000000007.hint.tmp"), Name::Temporary(7));
         assert_eq!(of("LOCK"), Name::Lock);
         for foreign in [
             "7.data",

@@ -69,7 +69,7 @@ pub(crate) struct Listing {
     logs: Vec<u64>,
     merged: Vec<u64>,
     hints: Vec<u64>,
-    temporary: Vec<OsString>,
+    temporary: Vec<(u64, OsString)>,
     pub(crate) foreign: Vec<OsString>,
 }
 
@@ -81,7 +81,7 @@ impl Listing {
                 Name::Data(FileKind::Log, id) => listing.logs.push(id),
                 Name::Data(FileKind::Merged, id) => listing.merged.push(id),
                 Name::Hint(id) => listing.hints.push(id),
-                Name::Temporary => listing.temporary.push(name),
+                Name::Temporary(id) => listing.temporary.push((id, name)),
                 Name::Lock => {}
                 Name::Foreign => listing.foreign.push(name),
             }
@@ -90,6 +90,14 @@ impl Listing {
         listing.merged.sort_unstable();
         listing.foreign.sort_unstable();
         listing
+    }
+
+    /// The largest number that any file has, leftovers included: a number that comes again could make a leftover hint
+    /// look like that of the new file.
+    fn largest_id(&self) -> u64 {
+        let temporary = self.temporary.iter().map(|(id, _)| id);
+        let ids = self.logs.iter().chain(&self.merged).chain(&self.hints).chain(temporary);
+        ids.copied().max().unwrap_or(0)
     }
 
     pub(crate) fn holds_store(&self) -> bool {
@@ -158,21 +166,20 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
         let what = bad.fault.clone().unwrap_or_else(|| "the file ends before its end mark".into());
         return Err(Error::corrupt(format!("damaged: {what}"), &bad.path, bad.end));
     }
-    let ids = logs.iter().chain(&merged).map(|found| found.id).max().unwrap_or(0);
     let seqs = logs.iter().chain(&merged).map(|found| found.seq_max.max(found.next_seq - 1)).max();
 
     report.cut = mend_hole(dir, &mut logs, proven)?;
+    report.swept_files = sweep(dir, listing)?;
     // What is shown from now on counts as durable: the records are (see `scan_tail`), and so must be the names,
     // those that an interrupted recovery or merge removed, too.
     dir.fs.sync_dir(&dir.path).map_err(|e| Error::io("cannot sync the directory", &dir.path, e))?;
     for found in &logs {
         cut_reserved(dir, found)?;
     }
-    report.swept_files = sweep(dir, listing)?;
 
     let mut end = LogEnd {
         next_seq: seqs.unwrap_or(0).saturating_add(1),
-        next_file_id: ids.saturating_add(1),
+        next_file_id: listing.largest_id().saturating_add(1),
         durable: LogPosition::default(),
         closed: true,
         active: None,
@@ -207,7 +214,7 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
 fn sweep(dir: &Directory, listing: &Listing) -> Result<usize> {
     let has_data = |id| listing.logs.contains(id) || listing.merged.contains(id);
     let orphans = listing.hints.iter().filter(|id| !has_data(id)).map(|&id| dir.hint_path(id));
-    let temporary = listing.temporary.iter().map(|name| dir.path.join(name));
+    let temporary = listing.temporary.iter().map(|(_, name)| dir.path.join(name));
     let mut swept = 0;
     for path in temporary.chain(orphans) {
         dir.fs.remove(&path).map_err(|e| Error::io("cannot remove", &path, e))?;

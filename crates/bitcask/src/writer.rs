@@ -461,12 +461,12 @@ impl Writer {
     }
 }
 
-/// Twice the length of the largest file but the active one: so much space a merge may need, for its output and that
-/// one's hint.
+/// Space that a merge may need: for its output, that one's hint, and the hint of the file that was active. Hints of tiny
+/// files are as large as the files.
 fn space_to_merge(dir: &Directory, active: Option<&Arc<DataFile>>) -> u64 {
     let files = dir.files.guard();
     let others = files.iter().filter(|file| active.is_none_or(|active| active.id != file.id));
-    others.map(|file| file.len.load(Ordering::Relaxed)).max().unwrap_or(0) * 2
+    others.map(|file| file.len.load(Ordering::Relaxed)).max().unwrap_or(0) * 4
 }
 
 fn new_salt(dir: &Directory) -> u32 {

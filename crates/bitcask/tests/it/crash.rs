@@ -12,6 +12,7 @@
 mod explore;
 mod faults;
 mod full;
+mod hints;
 mod life;
 mod oracle;
 mod plan;

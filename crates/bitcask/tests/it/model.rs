@@ -99,7 +99,7 @@ impl<'a> Pair<'a> {
             185..189 => self.compare(),
             189..191 => self.db.sync().unwrap(),
             191..194 => self.refuse(),
-            194..196 => drop(self.db.merge().unwrap()),
+            194..196 => self.merge_and_write(),
             196 => self.reopen(),
             _ => self.db.tick().unwrap(),
         }
@@ -119,6 +119,27 @@ impl<'a> Pair<'a> {
             }
         }
         self.db.write(&batch).unwrap();
+    }
+
+    /// Writes while a merge has copied records and not yet moved them.
+    fn merge_and_write(&mut self) {
+        let changes: Vec<_> =
+            (0..6).map(|_| (self.key(), self.value(), self.rng.one_in(3))).collect();
+        let (db, map) = (&self.db, &mut self.map);
+        let mut changes = changes.into_iter();
+        let write = |_: &bitcask::MergeProgress| {
+            if let Some((key, value, delete)) = changes.next() {
+                if delete {
+                    assert_eq!(db.delete(&key).unwrap(), map.remove(&key).is_some());
+                } else {
+                    db.put(&key, &value).unwrap();
+                    map.insert(key, value);
+                }
+            }
+            std::ops::ControlFlow::Continue(())
+        };
+        db.merge_with(write).unwrap();
+        self.compare();
     }
 
     fn get_many(&mut self) {
