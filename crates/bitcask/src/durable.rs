@@ -4,11 +4,8 @@
 //! from the writer what is to be synced, syncs with no lock held, reports back to the writer, and wakes the others. Those
 //! who appended meanwhile wait for the next leader, which covers all of them.
 
-use std::io;
-use std::path::Path;
-
 use crate::engine::Engine;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::{Error, Result};
 use crate::stats::count;
 use crate::sync::{Condvar, Mutex, lock, wait};
 use crate::writer::SyncTask;
@@ -82,10 +79,7 @@ impl Engine {
                 count(&self.stats.syncs, 1);
                 Ok(task.seq)
             }
-            Err(error) => {
-                writer.poison(&error);
-                Err(error)
-            }
+            Err(error) => Err(writer.poison(error)),
         }
     }
 
@@ -95,17 +89,14 @@ impl Engine {
             let durable = task.durable;
             let from = if durable.file_id == file.data.id { durable.offset } else { 0 };
             file.data.prepare_sync(from);
-            file.file.sync().map_err(|e| sync_failed(&file.data.path, e))?;
+            file.file.sync().map_err(|e| Error::io("cannot sync", &file.data.path, e))?;
         }
         if task.names.is_some() {
             let dir = &self.dir;
-            dir.fs.sync_dir(&dir.path).map_err(|e| sync_failed(&dir.path, e))?;
+            dir.fs
+                .sync_dir(&dir.path)
+                .map_err(|e| Error::io("cannot sync the directory", &dir.path, e))?;
         }
         Ok(())
     }
-}
-
-/// Never `Full`, though the disk may be: that would mean that nothing was changed, and that trying again helps.
-fn sync_failed(path: &Path, e: io::Error) -> Error {
-    Error::io("cannot sync", path, e).with_kind(ErrorKind::Io)
 }

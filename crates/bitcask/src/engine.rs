@@ -212,8 +212,7 @@ impl Engine {
         let first = writer.append(dir.clock.wall_ms(), changes, collides)?;
         if let Err(e) = self.publish(&table, &writer, changes, hashes, one, first) {
             // The log has what the keydir has not.
-            writer.poison(&e);
-            return Err(e);
+            return Err(writer.poison(e));
         }
         drop(table);
 

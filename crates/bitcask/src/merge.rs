@@ -463,8 +463,7 @@ impl<'a> Job<'a> {
         })?;
         let data = attach_named(dir, (id, FileKind::Merged, seed), &path, end)
             // The file may have its name by now, and nobody here knows what is in it.
-            .map_err(|e| e.with_kind(ErrorKind::Io))
-            .inspect_err(|e| lock(&self.engine.writer).poison(e))?;
+            .map_err(|e| lock(&self.engine.writer).poison(e))?;
         let seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
         data.seq_min.store(seq_min, Ordering::Release);
         data.sealed.store(true, Ordering::Release);
@@ -492,7 +491,7 @@ impl<'a> Job<'a> {
         dir.files.remove(inputs);
         inputs.iter().try_for_each(|input| input.keep_readable())?;
         // If it is not certain that names are gone, no tombstone may be dropped any more.
-        remove_names(dir, inputs).inspect_err(|e| lock(&engine.writer).poison(e))?;
+        remove_names(dir, inputs).map_err(|e| lock(&engine.writer).poison(e))?;
         dir.files.count_removal();
         self.progress.files_done += inputs.len();
         self.report.files_removed += inputs.len();
@@ -544,7 +543,7 @@ fn attach_named(
 /// Removes the names of data files and their hints, durably.
 fn remove_names(dir: &Directory, files: &[Arc<DataFile>]) -> Result<()> {
     for file in files {
-        let failed = |path: &Path, e| Error::io("cannot remove", path, e).with_kind(ErrorKind::Io);
+        let failed = |path: &Path, e| Error::io("cannot remove", path, e);
         dir.fs.remove(&file.path).map_err(|e| failed(&file.path, e))?;
         let hint_path = dir.hint_path(file.id);
         match dir.fs.remove(&hint_path) {

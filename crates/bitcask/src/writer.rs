@@ -25,6 +25,8 @@ use crate::place::Place;
 use crate::record::{FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, record_len};
 use crate::sync::atomic::Ordering;
 
+/// Space left on the disk for a hint, beside half the size of its file.
+const SPARE_FOR_HINT: u64 = 8 << 10;
 /// Reserved bytes that only deletes may use, so that a full disk can be emptied.
 const DELETE_RESERVE: u64 = 64 << 10;
 
@@ -142,10 +144,16 @@ impl Writer {
         }
     }
 
-    /// Nothing will be appended any more.
-    pub(crate) fn poison(&mut self, why: &Error) {
+    /// Nothing will be appended any more. Gives the error back; not as `Full`, which would mean that nothing was changed
+    /// and that trying again helps.
+    pub(crate) fn poison(&mut self, why: Error) -> Error {
+        let why = match why.kind() {
+            ErrorKind::Full => why.with_kind(ErrorKind::Io),
+            _ => why,
+        };
         tracing::error!(error = ?why, "the writer is poisoned");
         self.poisoned.get_or_insert_with(|| format!("{why:?}"));
+        why
     }
 
     /// How far the log is durable.
@@ -183,19 +191,15 @@ impl Writer {
         let needed = frame + records + 2 * MARK_LEN as u64;
         let deletes = changes.iter().all(|change| matches!(change, Change::Delete { .. }));
         let in_file = if deletes { 0 } else { DELETE_RESERVE };
-        let spare_beside = |active: Option<&Arc<DataFile>>| Spare {
-            in_file,
-            on_disk: if deletes { 0 } else { space_to_merge(dir, active) },
-        };
+        let spare = || Spare { in_file, on_disk: if deletes { 0 } else { space_to_merge(dir) } };
         match &mut self.active {
             Some(active) if active.end + needed <= active.capacity => {
                 if !active.has_room(needed + in_file) {
-                    let spare = spare_beside(Some(&active.data));
-                    active.allocate(dir, needed, spare)?;
+                    active.allocate(dir, needed, spare())?;
                 }
                 Ok(false)
             }
-            _ => self.rotate(dir, needed, spare_beside(None)).map(|()| true),
+            _ => self.rotate(dir, needed, spare()).map(|()| true),
         }
     }
 
@@ -288,10 +292,9 @@ impl Writer {
         if error.kind() == ErrorKind::Full && active.file.set_len(before.end).is_ok() {
             active.roll_back(before.end, before.digest);
             (self.next_seq, self.marked) = (before.next_seq, before.marked);
-        } else {
-            self.poison(&error);
+            return Err(error);
         }
-        Err(error)
+        Err(self.poison(error))
     }
 
     fn rollback_point(&mut self) -> RollbackPoint {
@@ -335,9 +338,7 @@ impl Writer {
     fn discard(&mut self, dir: &Directory, path: &Path) {
         self.names += 1;
         if let Err(e) = dir.fs.remove(path) {
-            self.poison(
-                &Error::io("cannot remove an unfinished file", path, e).with_kind(ErrorKind::Io),
-            );
+            self.poison(Error::io("cannot remove an unfinished file", path, e));
         }
     }
 
@@ -461,12 +462,15 @@ impl Writer {
     }
 }
 
-/// Space that a merge may need: for its output, that one's hint, and the hint of the file that was active. Hints of tiny
-/// files are as large as the files.
-fn space_to_merge(dir: &Directory, active: Option<&Arc<DataFile>>) -> u64 {
+/// Space that a merge of the largest file may need: for its output, and for the hints of that and of every file that has
+/// none yet. For tiny records a hint is half as large as its file, and it is a block at least.
+fn space_to_merge(dir: &Directory) -> u64 {
     let files = dir.files.guard();
-    let others = files.iter().filter(|file| active.is_none_or(|active| active.id != file.id));
-    others.map(|file| file.len.load(Ordering::Relaxed)).max().unwrap_or(0) * 4
+    let len = |file: &Arc<DataFile>| file.len.load(Ordering::Relaxed);
+    let hint = |len: u64| len / 2 + SPARE_FOR_HINT;
+    let largest = files.iter().map(len).max().unwrap_or(0);
+    let unsealed = files.iter().filter(|file| !file.sealed.load(Ordering::Acquire));
+    largest + hint(largest) + unsealed.map(|file| hint(len(file))).sum::<u64>()
 }
 
 fn new_salt(dir: &Directory) -> u32 {

@@ -203,7 +203,7 @@ fn run(what: &str, seed: u64, steps: usize, pair: &mut Pair<'_>, own: impl Fn() 
 }
 
 fn modes(seed: u64) -> IoMode {
-    if seed % 2 == 0 { IoMode::Mapped } else { IoMode::Plain }
+    if seed.is_multiple_of(2) { IoMode::Mapped } else { IoMode::Plain }
 }
 
 #[test]
