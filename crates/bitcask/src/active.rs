@@ -39,6 +39,8 @@ pub(crate) struct Active {
     /// Bytes that were asked to be made ready for writing.
     ready: u64,
     pub(crate) digest: u32,
+    /// Bytes from which a record is large.
+    large_len: usize,
     /// Up to where its hint covers it.
     pub(crate) hinted: u64,
 }
@@ -48,6 +50,15 @@ enum Out {
     Mapped(Appender),
     /// Records that are not yet written, from `end` back.
     Plain(Vec<u8>),
+}
+
+/// Why nothing was appended.
+#[derive(Debug)]
+pub(crate) enum AppendError {
+    /// It is not known whether the record collides. Nothing was written.
+    Lookup(Error),
+    /// A write failed: part of it may have been done.
+    Write(Error),
 }
 
 /// What is not to be used up by an append.
@@ -133,6 +144,7 @@ impl Active {
             capacity,
             ready: len,
             digest: 0,
+            large_len: dir.options.large_record_len,
             hinted: 0,
         })
     }
@@ -195,27 +207,21 @@ impl Active {
         &mut self,
         mut fields: Fields<'_>,
         collides: impl FnOnce() -> Result<bool>,
-    ) -> Result<Place> {
+    ) -> std::result::Result<Place, AppendError> {
         let offset = self.end;
-        let seed = self.data.seed;
         let len = record_len(fields.key.len(), fields.value.len());
         let bytes_len = usize::try_from(len).expect("a record fits the address space");
         // Beyond it, a mapped write would be lost, or fatal.
         assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
-        let bytes = self.out.tail(bytes_len);
-        let mut checksum = record::encode(&fields, offset, seed, bytes);
-        match collides() {
-            Ok(false) => {}
-            Ok(true) => {
+        let mapped = matches!(self.out, Out::Mapped(_));
+        let checksum = if mapped && bytes_len >= self.large_len {
+            if collides().map_err(AppendError::Lookup)? {
                 fields.flags = fields.flags.and(Flags::COLLIDES);
-                checksum = record::encode(&fields, offset, seed, bytes);
             }
-            Err(e) => {
-                bytes.fill(0);
-                self.out.take_back(bytes_len);
-                return Err(e);
-            }
-        }
+            self.write_large(&fields).map_err(AppendError::Write)?
+        } else {
+            self.encode(fields, bytes_len, collides).map_err(AppendError::Lookup)?
+        };
         self.digest = record::digest(self.digest, checksum);
         self.end += len;
         if let Out::Mapped(appender) = &mut self.out {
@@ -223,6 +229,42 @@ impl Active {
             self.data.len.store(self.end, Ordering::Release);
         }
         Ok(self.data.place(offset))
+    }
+
+    /// Encodes a record into the tail, and asks meanwhile whether it collides.
+    fn encode(
+        &mut self,
+        mut fields: Fields<'_>,
+        bytes_len: usize,
+        collides: impl FnOnce() -> Result<bool>,
+    ) -> Result<u32> {
+        let (offset, seed) = (self.end, self.data.seed);
+        let bytes = self.out.tail(bytes_len);
+        let checksum = record::encode(&fields, offset, seed, bytes);
+        match collides() {
+            Ok(false) => Ok(checksum),
+            Ok(true) => {
+                fields.flags = fields.flags.and(Flags::COLLIDES);
+                Ok(record::encode(&fields, offset, seed, bytes))
+            }
+            Err(e) => {
+                bytes.fill(0);
+                self.out.take_back(bytes_len);
+                Err(e)
+            }
+        }
+    }
+
+    /// Writes a large record of a mapped file by `pwrite`: a page fault each 4 KiB would cost more.
+    fn write_large(&self, fields: &Fields<'_>) -> Result<u32> {
+        let (before, after, checksum) = record::encode_around(fields, self.end, self.data.seed);
+        let value_at = self.end + before.len() as u64;
+        let after_at = value_at + fields.value.len() as u64;
+        write_all_at(&*self.file, &before, self.end)
+            .and_then(|()| write_all_at(&*self.file, fields.value, value_at))
+            .and_then(|()| write_all_at(&*self.file, after, after_at))
+            .map_err(|e| Error::io("cannot append", &self.data.path, e))?;
+        Ok(checksum)
     }
 
     /// Forgets records that could not be flushed.

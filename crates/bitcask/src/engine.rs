@@ -77,10 +77,10 @@ impl Engine {
             fs,
             options,
         };
-        let (writer, recovery) = recovery::recover(&dir, &listing)?;
+        let (writer, recovery, unsealed) = recovery::recover(&dir, &listing)?;
         tracing::info!(dir = %path.display(), keys = dir.keydir.len(),
             scanned = recovery.scanned_files, hinted = recovery.hinted_files, "opened");
-        Ok(Self {
+        let engine = Self {
             dir,
             recovery,
             durable: Durable::default(),
@@ -89,7 +89,9 @@ impl Engine {
             closed: AtomicBool::new(false),
             writer: Mutex::new(writer),
             process_lock: Mutex::new(Some(process_lock)),
-        })
+        };
+        engine.queue_for_sealing(unsealed);
+        Ok(engine)
     }
 
     /// The newest value of a key.

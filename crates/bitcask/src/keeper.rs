@@ -13,7 +13,7 @@ use crate::error::{Error, Result};
 use crate::hint::HintHeader;
 use crate::merge::MergeProgress;
 use crate::options::Durability;
-use crate::recovery::{HintOf, hint_of, publish_hint};
+use crate::seal::{HintOf, hint_of, publish_hint};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
 use crate::writer::Finished;

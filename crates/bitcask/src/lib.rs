@@ -60,6 +60,7 @@ mod place;
 mod record;
 mod recovery;
 mod scan;
+mod seal;
 mod stats;
 mod sync;
 mod value;

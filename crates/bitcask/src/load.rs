@@ -11,8 +11,8 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::files::DataFile;
 use crate::hint::{HintCursor, HintEntry, HintFile, Unsound};
-use crate::recovery::seal_hint;
 use crate::scan::Scanner;
+use crate::seal::seal_hint;
 use crate::sync::atomic::Ordering;
 
 /// A file, and what it holds.

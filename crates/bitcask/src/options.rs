@@ -116,6 +116,7 @@ pub struct Options {
     pub(crate) threads: bool,
     pub(crate) shard_bits: Option<u32>,
     pub(crate) hash_mask: u64,
+    pub(crate) large_record_len: usize,
 }
 
 impl Default for Options {
@@ -145,6 +146,7 @@ impl Options {
             threads: true,
             shard_bits: None,
             hash_mask: u64::MAX,
+            large_record_len: 32 << 10,
         }
     }
 
@@ -270,6 +272,12 @@ impl Options {
     /// 2^`bits` shards of the keydir: few make small stores open fast.
     pub fn shard_bits(mut self, bits: u32) -> Self {
         self.shard_bits = Some(bits);
+        self
+    }
+
+    /// Records from this length on are written whole by `pwrite`, into mapped files, too.
+    pub fn large_record_len(mut self, bytes: usize) -> Self {
+        self.large_record_len = bytes;
         self
     }
 

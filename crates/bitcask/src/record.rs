@@ -20,6 +20,7 @@ pub const VALUE_LEN_MAX: u64 = 4_294_967_295;
 
 const EXPIRY_LEN: usize = 8;
 const CHECKSUM_LEN: usize = 4;
+const ZEROS: &[u8] = &[0; ALIGNMENT];
 
 /// What a record is; bits as on the disk, never to be renumbered.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -130,21 +131,13 @@ pub(crate) fn record_len(key_len: usize, value_len: usize) -> u64 {
 
 /// Writes a record that will lie at `offset` into `bytes`, which has exactly its length. Gives its checksum.
 pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u8]) -> u32 {
-    let key_len = u16::try_from(fields.key.len()).expect("limits were checked at the front door");
-    let value_len =
-        u32::try_from(fields.value.len()).expect("limits were checked at the front door");
-
     let (checksum, body) = bytes.split_at_mut(CHECKSUM_LEN);
     let (header, rest) = body.split_at_mut(RECORD_HEADER_LEN - CHECKSUM_LEN);
     let (key, rest) = rest.split_at_mut(fields.key.len());
     let (value, padding) = rest.split_at_mut(fields.value.len());
     debug_assert!(padding.len() < ALIGNMENT, "the buffer has the record's length");
 
-    // One store for the three, because the checksum reads them back as one word at once.
-    let lens = u64::from(key_len) << 16 | u64::from(value_len) << 32;
-    put(header, 0, &(u64::from(fields.flags.0) | lens).to_le_bytes());
-    put(header, 8, &fields.seq.to_le_bytes());
-    put(header, 16, &fields.time_ms.to_le_bytes());
+    put_header(header, fields);
     key.copy_from_slice(fields.key);
     value.copy_from_slice(fields.value);
     padding.fill(0);
@@ -152,6 +145,40 @@ pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u
     let sum = crc32c::crc32c_append(start(seed, offset), body);
     checksum.copy_from_slice(&sum.to_le_bytes());
     sum
+}
+
+/// What comes before the value of a record, what comes after it, and its checksum: for large values, which are
+/// written from where they are.
+pub(crate) fn encode_around(
+    fields: &Fields<'_>,
+    offset: u64,
+    seed: u32,
+) -> (Vec<u8>, &'static [u8], u32) {
+    let mut before = vec![0; RECORD_HEADER_LEN];
+    if let Some(header) = before.get_mut(CHECKSUM_LEN..) {
+        put_header(header, fields);
+    }
+    before.extend_from_slice(fields.key);
+    let len = before.len() + fields.value.len();
+    let padding = ZEROS.get(..len.next_multiple_of(ALIGNMENT) - len).unwrap_or_default();
+
+    let body = before.get(CHECKSUM_LEN..).unwrap_or_default();
+    let sum = [body, fields.value, padding]
+        .iter()
+        .fold(start(seed, offset), |sum, part| crc32c::crc32c_append(sum, part));
+    put(&mut before, 0, &sum.to_le_bytes());
+    (before, padding, sum)
+}
+
+fn put_header(header: &mut [u8], fields: &Fields<'_>) {
+    let key_len = u16::try_from(fields.key.len()).expect("limits were checked at the front door");
+    let value_len =
+        u32::try_from(fields.value.len()).expect("limits were checked at the front door");
+    // One store for the three, because the checksum reads them back as one word at once.
+    let lens = u64::from(key_len) << 16 | u64::from(value_len) << 32;
+    put(header, 0, &(u64::from(fields.flags.0) | lens).to_le_bytes());
+    put(header, 8, &fields.seq.to_le_bytes());
+    put(header, 16, &fields.time_ms.to_le_bytes());
 }
 
 #[expect(clippy::indexing_slicing, reason = "offsets are constants within a header of fixed size")]
@@ -339,6 +366,19 @@ mod tests {
         assert_eq!((record.seq, record.time_ms), (7, 1_700_000_000_000));
         assert_eq!(record.len, bytes.len());
         assert_eq!(claimed_len(&bytes), Ok(bytes.len() as u64));
+    }
+
+    #[test]
+    fn a_record_in_parts_has_the_same_bytes() {
+        for value_len in 0..9 {
+            let value = &b"123456789"[..value_len];
+            let fields = Fields { flags: Flags::VALUE, seq: 7, time_ms: 8, key: b"key", value };
+            let mut whole = vec![0xaa; usize::try_from(record_len(3, value_len)).unwrap()];
+            let checksum = encode(&fields, 64, 99, &mut whole);
+            let (before, after, sum) = encode_around(&fields, 64, 99);
+            assert_eq!([&before[..], value, after].concat(), whole);
+            assert_eq!(sum, checksum);
+        }
     }
 
     #[test]

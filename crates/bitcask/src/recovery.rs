@@ -24,13 +24,14 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DataFile, PlainFile, Source};
 use crate::fs::{Access, Entry, File, Fs};
 use crate::header::{FILE_HEADER_LEN, FileKind};
-use crate::hint::{self, HintEntry, HintFile, HintHeader};
+use crate::hint::{HintEntry, HintFile, HintHeader};
 use crate::load::LoadSource;
 use crate::name::{self, Name};
 use crate::record::{Fault, Flags, LogPosition, Mark};
 use crate::scan::{Scanner, highest_mark, read_header};
+use crate::seal::seal_hint;
 use crate::sync::atomic::Ordering;
-use crate::writer::{ActiveEnd, LogEnd, Writer};
+use crate::writer::{ActiveEnd, Finished, LogEnd, Writer};
 
 /// What was cut off the log when the store was opened: writes that a crash kept from becoming durable.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -150,7 +151,10 @@ struct Found {
 }
 
 /// Opens all files of the directory, which is locked, and fills its keydir.
-pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Recovery)> {
+pub(crate) fn recover(
+    dir: &Directory,
+    listing: &Listing,
+) -> Result<(Writer, Recovery, Vec<Finished>)> {
     let mut report = Recovery { foreign: listing.foreign.clone(), ..Recovery::default() };
 
     let mut proven = LogPosition::default();
@@ -202,12 +206,12 @@ pub(crate) fn recover(dir: &Directory, listing: &Listing) -> Result<(Writer, Rec
     let active = end.active.as_ref().map(|active| active.id);
     let writer = Writer::resume(dir, end)?;
 
-    let mut sources = Vec::new();
+    let (mut sources, mut unsealed) = (Vec::new(), Vec::new());
     for found in logs.into_iter().chain(merged) {
-        sources.push(attach(dir, found, active)?);
+        sources.push(attach(dir, found, active, &mut unsealed)?);
     }
     crate::load::load(dir, sources)?;
-    Ok((writer, report))
+    Ok((writer, report, unsealed))
 }
 
 /// Removes what a crash left half made. Hints whose data file is gone, too.
@@ -502,7 +506,12 @@ fn cut_reserved(dir: &Directory, found: &Found) -> Result<()> {
 }
 
 /// Makes a file readable, and a source for the keydir. Writes the hint of a finished file that has none.
-fn attach(dir: &Directory, mut found: Found, active: Option<u64>) -> Result<LoadSource> {
+fn attach(
+    dir: &Directory,
+    mut found: Found,
+    active: Option<u64>,
+    unsealed: &mut Vec<Finished>,
+) -> Result<LoadSource> {
     let data = if active == Some(found.id) {
         let is_it = |file: &Arc<DataFile>| file.id == found.id;
         dir.files.files().into_iter().find(is_it).expect("the writer added the active file")
@@ -518,7 +527,12 @@ fn attach(dir: &Directory, mut found: Found, active: Option<u64>) -> Result<Load
                 (found.hint, found.entries) = (hint, Vec::new());
                 sealed = true;
             }
-            Err(e) => tracing::warn!(error = ?e, "cannot write a hint file"),
+            Err(e) => {
+                tracing::warn!(error = ?e, "cannot write a hint file");
+                let file = dir.fs.open(&data.path, Access::Write);
+                let file = file.map_err(|e| Error::io("cannot open", &data.path, e))?.into();
+                unsealed.push(Finished { data: data.clone(), file });
+            }
         }
     }
     let tail_min = found.entries.iter().map(|entry| entry.seq).min();
@@ -555,65 +569,4 @@ pub(crate) fn attach_file(
     dir.files.add(len, |first_chunk| {
         Ok(DataFile::new(identity, path.to_owned(), first_chunk, source, len))
     })
-}
-
-/// Writes the hint of a finished file that had none, or only one of its beginning.
-pub(crate) fn seal_hint(dir: &Directory, data: &DataFile) -> Result<Option<HintFile>> {
-    let HintOf { header, mut entries } = hint_of(dir, &*dir.open_file(&data.path)?, data)?;
-    publish_hint(dir, header, &mut entries)
-}
-
-/// Writes a hint, and opens it.
-pub(crate) fn publish_hint(
-    dir: &Directory,
-    header: HintHeader,
-    entries: &mut [HintEntry],
-) -> Result<Option<HintFile>> {
-    let path = dir.hint_path(header.file_id);
-    dir.publish(&path, &hint::encode(header, entries))?;
-    HintFile::open(&dir.fs, &path)
-}
-
-/// What a hint for a file says, read from the file itself.
-#[derive(Debug)]
-pub(crate) struct HintOf {
-    pub(crate) header: HintHeader,
-    pub(crate) entries: Vec<HintEntry>,
-}
-
-/// Reads a file up to its last mark. What it finds damaged is an error: the file is durable that far.
-pub(crate) fn hint_of(dir: &Directory, file: &dyn File, data: &DataFile) -> Result<HintOf> {
-    let mut scanner = Scanner::from_start(file, &data.path, data.seed)?;
-    let mut entries = Vec::new();
-    let (mut mark, mut mark_at, mut ended, mut seq_max) = (None, 0, false, 0);
-    while let Some((offset, record)) = scanner.next()? {
-        seq_max = record.seq.max(seq_max);
-        if record.flags.has(Flags::MARK) {
-            (mark, mark_at) = (Mark::decode(record.value).ok(), offset);
-            ended = record.flags.has(Flags::END);
-            if ended {
-                break;
-            }
-        } else if record.flags.is_change() {
-            entries.push(HintEntry::of(dir.hash(record.key), offset, &record));
-        }
-    }
-    if let (false, Some(fault)) = (ended, scanner.fault()) {
-        return Err(data.fault(scanner.offset(), fault));
-    }
-    let Some(mark) = mark else {
-        return Err(Error::corrupt("the file has no mark", &data.path, scanner.offset()));
-    };
-    entries.retain(|entry: &HintEntry| entry.offset < mark_at);
-    let header = HintHeader {
-        ended,
-        seed: data.seed,
-        file_id: data.id,
-        covered: mark_at,
-        count: 0,
-        seq_max,
-        seq_min: 0,
-        digest: mark.digest,
-    };
-    Ok(HintOf { header, entries })
 }

@@ -14,7 +14,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::active::{Active, Ahead, Spare};
+use crate::active::{Active, Ahead, AppendError, Spare};
 use crate::batch::Change;
 use crate::directory::Directory;
 use crate::error::{Error, ErrorKind, Result};
@@ -242,7 +242,11 @@ impl Writer {
             let flags = change.flags().and(member);
             let (key, value) = (change.key(), change.value());
             let fields = Fields { flags, seq: self.next_seq, time_ms, key, value };
-            let place = self.active_mut().append(fields, || collides(index))?;
+            let place = match self.active_mut().append(fields, || collides(index)) {
+                Ok(place) => place,
+                Err(AppendError::Lookup(e)) => return Err(e),
+                Err(AppendError::Write(e)) => return Err(self.poison(e)),
+            };
             self.next_seq += 1;
             first = first.or(Some(place));
         }

@@ -88,6 +88,7 @@ impl Config {
             .max_file_size(self.max_file_size)
             .hash_mask(self.hash_mask)
             .shard_bits(self.shard_bits)
+            .large_record_len(2000)
             .merge(merge)
     }
 }
