@@ -28,7 +28,7 @@ use crate::writer::Writer;
 /// One in this many puts and gets is timed.
 const SAMPLE: u64 = 64;
 /// Gets that `get_many` has under way at once.
-const GETS_AT_ONCE: usize = 32;
+const GETS_AT_ONCE: usize = 16;
 /// The open store, shared with its background threads.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -153,8 +153,9 @@ impl Engine {
         let mut hashes = [0; GETS_AT_ONCE];
         for (key, hash) in keys.iter().zip(&mut hashes) {
             *hash = self.dir.hash(key.as_ref());
-            self.dir.keydir.prefetch(*hash);
+            self.dir.keydir.prefetch_shard(*hash);
         }
+        hashes.iter().take(keys.len()).for_each(|&hash| self.dir.keydir.prefetch(hash));
         let table = self.dir.files.guard();
         let mut candidates: [_; GETS_AT_ONCE] = std::array::from_fn(|_| None);
         for ((_, &hash), found) in keys.iter().zip(&hashes).zip(&mut candidates) {

@@ -139,6 +139,11 @@ impl Keydir {
         })
     }
 
+    /// Starts the cache miss that a call of `prefetch` would wait for.
+    pub(crate) fn prefetch_shard(&self, hash: u64) {
+        prefetch_address(std::ptr::from_ref(self.shard(hash)).addr());
+    }
+
     /// Starts the cache miss of a lookup that will follow.
     pub(crate) fn prefetch(&self, hash: u64) {
         let cell = self.shard(hash);
