@@ -41,6 +41,8 @@ pub(crate) struct Active {
     pub(crate) digest: u32,
     /// Bytes from which a record is large.
     large_len: usize,
+    /// Large records are not written through the mapping, so nothing is made ready ahead of them.
+    last_was_large: bool,
     /// Up to where its hint covers it.
     pub(crate) hinted: u64,
 }
@@ -68,11 +70,13 @@ pub(crate) struct Spare {
     pub(crate) in_file: u64,
     /// Bytes of the disk, for a merged file.
     pub(crate) on_disk: u64,
+    /// Whether the bytes of the disk may be used up if nothing else is left: for deletes, and marks.
+    pub(crate) may_be_used_up: bool,
 }
 
 impl Spare {
     /// For what must be written even if the disk is then full.
-    pub(crate) const NONE: Self = Self { in_file: 0, on_disk: 0 };
+    pub(crate) const NONE: Self = Self { in_file: 0, on_disk: 0, may_be_used_up: true };
 }
 
 /// A range of the active file that the log will soon reach.
@@ -145,13 +149,14 @@ impl Active {
             ready: len,
             digest: 0,
             large_len: dir.options.large_record_len,
+            last_was_large: false,
             hinted: 0,
         })
     }
 
     /// Pages that should be made ready before the log gets there, if it is time for more.
     pub(crate) fn take_ahead(&mut self) -> Option<Ahead> {
-        if self.end + AHEAD_LEN / 2 <= self.ready {
+        if self.end + AHEAD_LEN / 2 <= self.ready || self.last_was_large {
             return None;
         }
         let (from, end) = (self.ready.max(self.end), self.allocated.min(self.end + AHEAD_LEN));
@@ -176,11 +181,11 @@ impl Active {
         }
         let step = self.allocated.clamp(ALLOCATE_MIN, ALLOCATE_MAX);
         let wanted = (self.allocated + step).clamp(needed, self.capacity);
-        // What may use up the last of the disk takes no more than it needs.
-        let wanted = if spare.on_disk == 0 && spare.in_file == 0 { needed } else { wanted };
         let done = match self.reserve(dir, wanted, spare.on_disk) {
             Err(e) if e.kind() == io::ErrorKind::StorageFull => {
-                self.reserve(dir, needed, spare.on_disk).map(|()| needed)
+                // What may use up the last of the disk takes no more than it needs.
+                let spare = if spare.may_be_used_up { 0 } else { spare.on_disk };
+                self.reserve(dir, needed, spare).map(|()| needed)
             }
             // Without reservation, a full disk is met by the write itself. Never so when mapped.
             Err(e)
@@ -214,7 +219,8 @@ impl Active {
         // Beyond it, a mapped write would be lost, or fatal.
         assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
         let mapped = matches!(self.out, Out::Mapped(_));
-        let checksum = if mapped && bytes_len >= self.large_len {
+        self.last_was_large = mapped && bytes_len >= self.large_len;
+        let checksum = if self.last_was_large {
             if collides().map_err(AppendError::Lookup)? {
                 fields.flags = fields.flags.and(Flags::COLLIDES);
             }

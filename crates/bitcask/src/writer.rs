@@ -191,7 +191,7 @@ impl Writer {
         let needed = frame + records + 2 * MARK_LEN as u64;
         let deletes = changes.iter().all(|change| matches!(change, Change::Delete { .. }));
         let in_file = if deletes { 0 } else { DELETE_RESERVE };
-        let spare = || Spare { in_file, on_disk: if deletes { 0 } else { space_to_merge(dir) } };
+        let spare = || Spare { in_file, on_disk: space_to_merge(dir), may_be_used_up: deletes };
         match &mut self.active {
             Some(active) if active.end + needed <= active.capacity => {
                 if !active.has_room(needed + in_file) {
