@@ -124,6 +124,10 @@ impl Fs for SwitchingFs {
         self.switch().lock(path, holder)
     }
 
+    fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
+        self.switch().free_bytes(dir)
+    }
+
     fn reserves_blocks(&self, dir: &Path) -> io::Result<bool> {
         self.switch().reserves_blocks(dir)
     }
@@ -172,8 +176,8 @@ impl File for SwitchingFile {
         self.file.sync()
     }
 
-    fn evict(&self) -> io::Result<()> {
-        self.switch().evict()
+    fn evict(&self, from: u64) -> io::Result<()> {
+        self.switch().evict(from)
     }
 
     fn map(&self, len: usize, access: Access) -> io::Result<Region> {
