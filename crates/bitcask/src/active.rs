@@ -167,6 +167,11 @@ impl Active {
         Some(Ahead { data: self.data.clone(), from, end })
     }
 
+    /// Whether `len` more bytes belong into this file, and not into the next.
+    pub(crate) fn fits(&self, len: u64) -> bool {
+        self.end + len + MARKS_ROOM <= self.capacity
+    }
+
     /// Whether there is room for `len` more bytes already.
     pub(crate) fn has_room(&self, len: u64) -> bool {
         (self.end + len).min(self.capacity) <= self.allocated
@@ -201,8 +206,12 @@ impl Active {
 
     /// Reserves the file up to `len`, if that leaves `spare` bytes on the disk.
     fn reserve(&self, dir: &Directory, len: u64, spare: u64) -> io::Result<()> {
-        if spare > 0 && dir.fs.free_bytes(&dir.path)? < len - self.allocated + spare {
-            return Err(io::ErrorKind::StorageFull.into());
+        let (wanted, free) = (len - self.allocated, dir.fs.free_bytes(&dir.path)?);
+        if spare > 0 && free < wanted + spare {
+            let what = format!(
+                "{wanted} bytes are wanted and {spare} kept free for a merge, but only {free} are free"
+            );
+            return Err(io::Error::new(io::ErrorKind::StorageFull, what));
         }
         allocate(&*self.file, len)
     }

@@ -220,7 +220,7 @@ impl Bitcask {
     }
 
     /// As [`merge`](Self::merge), and tells how far it is, several times a second. `Break` stops it; what is done
-    /// is done.
+    /// is done. The callback must not merge or close the store itself: it would wait for this merge.
     ///
     /// # Errors
     /// As [`merge`](Self::merge).

@@ -220,7 +220,7 @@ impl Engine {
         drop(table);
 
         let seq = writer.next_seq - 1;
-        let must_wait = self.must_wait(&mut writer, seq);
+        let must_wait = self.must_wait(&mut writer, seq_before, seq);
         if self.makes_ready()
             && let Some(ahead) = writer.take_ahead()
         {
@@ -314,13 +314,13 @@ impl Engine {
     }
 
     /// Whether the durability asks that a write waits for a sync.
-    fn must_wait(&self, writer: &mut Writer, seq: u64) -> bool {
+    fn must_wait(&self, writer: &mut Writer, first: u64, last: u64) -> bool {
         match self.dir.options.durability {
             Durability::Always => true,
             Durability::Os => false,
             Durability::Interval(limit) => {
                 // Looked at now and then: the clock costs as much as the rest of this function's callers do.
-                let look = writer.waits_for_nothing() || seq.is_multiple_of(SAMPLE);
+                let look = writer.waits_for_nothing() || last / SAMPLE != (first - 1) / SAMPLE;
                 let limit_ns = u64::try_from(limit.as_nanos()).unwrap_or(u64::MAX);
                 look && writer.waits_too_long(self.dir.clock.monotonic_ns(), limit_ns)
             }
@@ -401,7 +401,11 @@ impl Engine {
         lock(&self.writer).mark_end(&self.dir)?;
         self.sync_all()?;
         self.seal_finished();
-        self.hint_active()
+        // All is durable. Without a hint the next open takes longer, and that is all.
+        if let Err(e) = self.hint_active() {
+            tracing::warn!(error = ?e, "cannot write the hint of the active file");
+        }
+        Ok(())
     }
 
     pub(crate) fn stats(&self) -> Stats {

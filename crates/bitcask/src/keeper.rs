@@ -220,16 +220,19 @@ impl Engine {
     }
 
     /// Gives finished, durable files their hints. What fails is tried again the next time; until then the file is
-    /// not merged, and opening would scan it.
-    pub(crate) fn seal_finished(&self) {
+    /// not merged, and opening would scan it. Gives the last failure.
+    pub(crate) fn seal_finished(&self) -> Option<Error> {
+        let mut failure = None;
         let _sealing = lock(&self.keeper.sealing);
         let waiting = std::mem::take(&mut *lock(&self.keeper.to_seal));
         for finished in waiting {
             if let Err(e) = self.seal(&finished) {
                 tracing::warn!(error = ?e, file = finished.data.id, "cannot seal a data file");
                 lock(&self.keeper.to_seal).push(finished);
+                failure = Some(e);
             }
         }
+        failure
     }
 
     fn seal(&self, finished: &Finished) -> Result<()> {

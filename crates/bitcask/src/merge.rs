@@ -111,9 +111,10 @@ impl Engine {
     pub(crate) fn merge_everything(&self, on_progress: OnProgress<'_>) -> Result<MergeReport> {
         let _merging = self.keeper.wait_for_merge();
         self.check_open()?;
+        self.sync_all()?;
         self.finish_active_if_dead()?;
         self.sync_all()?;
-        self.seal_finished();
+        let unsealed = self.seal_finished();
         let mut job = Job::new(self, on_progress);
         let mut dropped_before = u64::MAX;
         for _ in 0..PASSES_MAX {
@@ -128,7 +129,12 @@ impl Engine {
             }
             dropped_before = dropped;
         }
-        Ok(job.finish())
+        let report = job.finish();
+        match unsealed {
+            // What could not be sealed could not be merged; if nothing else was, that is the answer.
+            Some(e) if report.files_removed == 0 => Err(e),
+            _ => Ok(report),
+        }
     }
 
     /// Merges what the policy says, if it says so now. Gives whether that was worth the work.
@@ -212,7 +218,9 @@ impl Engine {
     fn finish_active_if_dead(&self) -> Result<()> {
         let mut writer = lock(&self.writer);
         writer.check()?;
-        if writer.active().is_some_and(|file| self.reclaimable(file) > 0) {
+        // Durable, so that its end mark says so of what came before it.
+        let durable = writer.durable().file_id;
+        if writer.active().is_some_and(|file| self.reclaimable(file) > 0 && file.id == durable) {
             writer.finish_active(&self.dir)?;
         }
         Ok(())
@@ -489,8 +497,8 @@ impl<'a> Job<'a> {
     fn remove(&mut self, inputs: &[Arc<DataFile>]) -> Result<()> {
         let engine = self.engine;
         let dir = &engine.dir;
-        dir.files.remove(inputs);
         inputs.iter().try_for_each(|input| input.keep_readable())?;
+        dir.files.remove(inputs);
         // If it is not certain that names are gone, no tombstone may be dropped any more.
         remove_names(dir, inputs).map_err(|e| lock(&engine.writer).poison(e))?;
         dir.files.count_removal();

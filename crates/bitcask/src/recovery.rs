@@ -197,7 +197,11 @@ pub(crate) fn recover(
                 seed: last.seed.expect("a file without a header was cut or reported"),
                 len: last.end,
                 digest: last.digest,
-                hinted: last.hint.as_ref().map_or(0, |_| last.last_mark.0),
+                hinted: match &last.hint {
+                    None => 0,
+                    Some(_) if last.entries.is_empty() => last.end,
+                    Some(hint) => hint.header.covered,
+                },
             });
         }
     }
@@ -363,7 +367,7 @@ impl Found {
         // Believe the disk, and not the cache.
         let writable = dir.fs.open(&self.path, Access::Write);
         writable
-            .and_then(|writable| writable.sync().and_then(|()| writable.evict(from.0)))
+            .and_then(|writable| writable.sync().and_then(|()| writable.evict(0)))
             .map_err(|e| Error::io("cannot sync", &self.path, e))?;
         self.read_header(dir, file)?;
         let Some(seed) = self.seed else { return Ok(()) };
@@ -523,21 +527,27 @@ fn attach(
     if found.ended && !hinted {
         // Without a hint the store works, too.
         match seal_hint(dir, &data) {
-            Ok(hint) => {
-                (found.hint, found.entries) = (hint, Vec::new());
+            Ok(Some(hint)) => {
+                (found.hint, found.entries) = (Some(hint), Vec::new());
                 sealed = true;
             }
-            Err(e) => {
-                tracing::warn!(error = ?e, "cannot write a hint file");
+            unwritten => {
+                tracing::warn!(?unwritten, "cannot write a hint file");
                 let file = dir.fs.open(&data.path, Access::Write);
                 let file = file.map_err(|e| Error::io("cannot open", &data.path, e))?.into();
                 unsealed.push(Finished { data: data.clone(), file });
             }
         }
     }
-    let tail_min = found.entries.iter().map(|entry| entry.seq).min();
-    let hint_min = found.hint.as_ref().map(|hint| hint.header.seq_min);
-    let seq_min = tail_min.into_iter().chain(hint_min).min().unwrap_or(u64::MAX);
+    let entries = found.entries.iter().map(|entry| entry.seq);
+    let seq_min = match found.kind {
+        // Nothing in it is older than the file, nor will be.
+        FileKind::Log => found.next_seq,
+        FileKind::Merged => {
+            let hinted = found.hint.as_ref().map(|hint| hint.header.seq_min);
+            entries.chain(hinted).min().unwrap_or(u64::MAX)
+        }
+    };
     data.seq_min.store(seq_min, Ordering::Release);
     data.sealed.store(sealed, Ordering::Release);
     Ok(LoadSource::new(data, found.hint, found.entries, found.ended))

@@ -193,7 +193,7 @@ impl Writer {
         let in_file = if deletes { 0 } else { DELETE_RESERVE };
         let spare = || Spare { in_file, on_disk: space_to_merge(dir), may_be_used_up: deletes };
         match &mut self.active {
-            Some(active) if active.end + needed <= active.capacity => {
+            Some(active) if active.fits(needed) => {
                 if !active.has_room(needed + in_file) {
                     active.allocate(dir, needed, spare())?;
                 }
@@ -244,7 +244,11 @@ impl Writer {
             let fields = Fields { flags, seq: self.next_seq, time_ms, key, value };
             let place = match self.active_mut().append(fields, || collides(index)) {
                 Ok(place) => place,
-                Err(AppendError::Lookup(e)) => return Err(e),
+                Err(AppendError::Lookup(e)) => {
+                    // A mark may have been appended already, and counts.
+                    self.flush(before)?;
+                    return Err(e);
+                }
                 Err(AppendError::Write(e)) => return Err(self.poison(e)),
             };
             self.next_seq += 1;
@@ -372,6 +376,9 @@ impl Writer {
             self.flush(before)?;
         }
         let active = self.active_mut();
+        if active.allocated == active.end {
+            return Ok(());
+        }
         active
             .file
             .set_len(active.end)
@@ -384,6 +391,10 @@ impl Writer {
     /// file `id` goes away, because the next one may name it as the file before. The caller has synced, and
     /// syncs again.
     pub(crate) fn mark_beyond(&mut self, dir: &Directory, id: u64) -> Result<()> {
+        let follows = |file: &Arc<DataFile>| file.kind == FileKind::Log && file.id > id;
+        if self.active.is_none() && dir.files.guard().iter().any(follows) {
+            self.rotate(dir, 2 * MARK_LEN as u64, Spare::NONE)?;
+        }
         let Some(active) = &mut self.active else { return Ok(()) };
         if self.marked.file_id > id || self.durable.file_id <= id {
             return Ok(());
