@@ -94,7 +94,7 @@ impl Bitcask {
 
     /// Stores `value` under `key`, replacing what was there.
     ///
-    /// When it returns, the write survives the death of the process; [`Durability`] says when it survives a
+    /// When it returns, the write survives the death of the process; [`Durability`](crate::Durability) says when it survives a
     /// power loss.
     ///
     /// # Errors

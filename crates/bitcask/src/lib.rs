@@ -29,7 +29,7 @@
 //! - [`Error`] and [`ErrorKind`]: what to do when something fails.
 //! - The format is in `docs/format.md`, the promises in `docs/durability.md`, the design in `ARCHITECTURE.md`.
 //!
-//! Feature `testing` adds [`fs::sim`], a simulated disk and clock, for crash tests of programs built on this crate.
+//! Feature `testing` adds `fs::sim`, a simulated disk and clock, for crash tests of programs built on this crate.
 
 mod active;
 mod batch;
