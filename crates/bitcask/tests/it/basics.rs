@@ -1,5 +1,8 @@
 //! What a first user does.
 
+use std::sync::Arc;
+
+use bitcask::fs::sim::{SimClock, SimFs};
 use bitcask::{Bitcask, ErrorKind, IoMode, MergePolicy, Options, WriteBatch};
 
 /// A directory of its own that is gone when the test ends.
@@ -97,4 +100,34 @@ fn batches_and_many_gets() {
     let values: Vec<_> = values.into_iter().map(|value| value.map(|v| v.into_vec())).collect();
     assert_eq!(values, [None, Some(b"2".to_vec()), Some(b"4".to_vec()), None]);
     assert_eq!(db.len().unwrap(), 2);
+}
+
+#[test]
+fn background_merges_keep_to_their_window_and_wait_while_paused() {
+    const HOUR_MS: u64 = 3_600_000;
+    let (fs, clock) = (SimFs::new(1), SimClock::new(12 * HOUR_MS));
+    let merge = MergePolicy { window_utc_hours: Some((22, 4)), ..MergePolicy::default() };
+    let db = Options::new()
+        .on(Arc::new(fs), Arc::new(clock.clone()))
+        .without_threads()
+        .max_file_size(4096)
+        .merge(merge)
+        .open("/db")
+        .unwrap();
+    for n in 0..100 {
+        db.put(&key(n % 5), &[7; 500]).unwrap();
+    }
+    let merges_after_a_tick = || {
+        db.tick().unwrap();
+        db.stats().unwrap().merges
+    };
+    assert_eq!(merges_after_a_tick(), 0, "at noon");
+    clock.set_wall_ms(4 * HOUR_MS);
+    assert_eq!(merges_after_a_tick(), 0, "when the window has closed");
+    clock.set_wall_ms(23 * HOUR_MS);
+    db.pause_merge();
+    assert_eq!(merges_after_a_tick(), 0, "while paused");
+    db.resume_merge();
+    assert!(merges_after_a_tick() > 0, "before midnight");
+    assert_eq!(db.len().unwrap(), 5);
 }
