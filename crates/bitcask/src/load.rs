@@ -11,8 +11,7 @@ use crate::directory::Directory;
 use crate::error::Result;
 use crate::files::DataFile;
 use crate::hint::{HintCursor, HintEntry, HintFile, Unsound};
-use crate::scan::Scanner;
-use crate::seal::seal_hint;
+use crate::seal::{HintOf, hint_of, seal_hint};
 use crate::sync::atomic::Ordering;
 
 /// A file, and what it holds.
@@ -42,23 +41,9 @@ impl LoadSource {
         let Some(hint) = self.hint.take() else { return Ok(()) };
         tracing::warn!(file = self.data.id, "hint file does not check out: reading the data file");
         self.data.sealed.store(false, Ordering::Release);
-        let path = &self.data.path;
-        let file = dir.open_file(path)?;
-        let mut scanner = Scanner::from_start(&*file, path, self.data.seed)?;
-        while let Some((offset, record)) = scanner.next()? {
-            if offset >= hint.header.covered {
-                break;
-            }
-            if record.flags.is_change() {
-                self.tail.push(HintEntry::of(dir.hash(record.key), offset, &record));
-            }
-        }
-        // The hint's header, which checked out, proves that the file is durable up to here.
-        if let Some(fault) = scanner.fault()
-            && scanner.offset() < hint.header.covered
-        {
-            return Err(self.data.fault(scanner.offset(), fault));
-        }
+        // The hint's header, which checked out, proves that the file is durable up to there: damage is an error.
+        let HintOf { entries, .. } = hint_of(dir, &*dir.open_file(&self.data.path)?, &self.data)?;
+        self.tail.extend(entries.into_iter().filter(|entry| entry.offset < hint.header.covered));
         self.tail.sort_unstable_by_key(|entry| entry.hash);
         Ok(())
     }
