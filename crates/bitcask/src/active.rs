@@ -13,7 +13,7 @@ use crate::files::{DataFile, PlainFile, Source};
 use crate::fs::{Access, Appender, File, allocate, write_all_at};
 use crate::header::FileKind;
 use crate::place::Place;
-use crate::record::{self, Fields, Flags, MARK_LEN, record_len};
+use crate::record::{self, Fields, Flags, MARK_LEN};
 use crate::sync::atomic::Ordering;
 
 /// Bytes reserved at a time: at first, and at most.
@@ -223,7 +223,7 @@ impl Active {
         collides: impl FnOnce() -> Result<bool>,
     ) -> std::result::Result<Place, AppendError> {
         let offset = self.end;
-        let len = record_len(fields.key.len(), fields.value.len());
+        let len = fields.record_len();
         let bytes_len = usize::try_from(len).expect("a record fits the address space");
         // Beyond it, a mapped write would be lost, or fatal.
         assert!(self.end + len <= self.allocated, "room is reserved before it is written to");
@@ -246,7 +246,8 @@ impl Active {
         Ok(self.data.place(offset))
     }
 
-    /// Encodes a record into the tail, and asks meanwhile whether it collides.
+    /// Encodes a record into the tail, and asks meanwhile whether it collides. The checksum comes last: until it is certain
+    /// that there will be a record, no other process takes it for one.
     fn encode(
         &mut self,
         mut fields: Fields<'_>,
@@ -255,9 +256,12 @@ impl Active {
     ) -> Result<u32> {
         let (offset, seed) = (self.end, self.data.seed);
         let bytes = self.out.tail(bytes_len);
-        let checksum = record::encode(&fields, offset, seed, bytes);
+        let checksum = record::encode_body(&fields, offset, seed, bytes);
         match collides() {
-            Ok(false) => Ok(checksum),
+            Ok(false) => {
+                record::put_checksum(bytes, checksum);
+                Ok(checksum)
+            }
             Ok(true) => {
                 fields.flags = fields.flags.and(Flags::COLLIDES);
                 Ok(record::encode(&fields, offset, seed, bytes))

@@ -1,11 +1,12 @@
 //! Changes: the only shape in which anything enters the store.
 
-use crate::record::Flags;
+use crate::expiry::{Expiry, StoreTime};
+use crate::record::{Flags, NEVER, record_len};
 
 /// One change to one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
-    Put { key: &'a [u8], value: &'a [u8] },
+    Put { key: &'a [u8], value: &'a [u8], expires_ms: u64 },
     Delete { key: &'a [u8] },
 }
 
@@ -23,24 +24,38 @@ impl<'a> Change<'a> {
         }
     }
 
+    pub(crate) fn expires_ms(&self) -> u64 {
+        match *self {
+            Self::Put { expires_ms, .. } => expires_ms,
+            Self::Delete { .. } => NEVER,
+        }
+    }
+
     pub(crate) fn flags(&self) -> Flags {
         match self {
             Self::Put { .. } => Flags::VALUE,
             Self::Delete { .. } => Flags::TOMBSTONE,
         }
     }
+
+    /// Bytes of the record that it becomes.
+    pub(crate) fn record_len(&self) -> u64 {
+        record_len(self.key().len(), self.value().len(), self.expires_ms())
+    }
 }
 
 #[derive(Clone, Debug)]
 enum Operation {
-    Put { key: Vec<u8>, value: Vec<u8> },
+    Put { key: Vec<u8>, value: Vec<u8>, expiry: Expiry },
     Delete { key: Vec<u8> },
 }
 
 impl Operation {
-    fn as_change(&self) -> Change<'_> {
+    fn as_change(&self, time: &StoreTime) -> Change<'_> {
         match self {
-            Self::Put { key, value } => Change::Put { key, value },
+            Self::Put { key, value, expiry } => {
+                Change::Put { key, value, expires_ms: expiry.to_ms(time) }
+            }
             Self::Delete { key } => Change::Delete { key },
         }
     }
@@ -75,7 +90,19 @@ impl WriteBatch {
 
     /// Stores `value` under `key`.
     pub fn put(&mut self, key: impl Into<Vec<u8>>, value: impl Into<Vec<u8>>) -> &mut Self {
-        self.0.push(Operation::Put { key: key.into(), value: value.into() });
+        self.put_with(key, value, Expiry::Never)
+    }
+
+    /// Stores `value` under `key`, to expire at some time. A [`Duration`](std::time::Duration) counts from when the batch
+    /// is written.
+    pub fn put_with(
+        &mut self,
+        key: impl Into<Vec<u8>>,
+        value: impl Into<Vec<u8>>,
+        expiry: impl Into<Expiry>,
+    ) -> &mut Self {
+        let (key, value, expiry) = (key.into(), value.into(), expiry.into());
+        self.0.push(Operation::Put { key, value, expiry });
         self
     }
 
@@ -100,7 +127,7 @@ impl WriteBatch {
         self.0.clear();
     }
 
-    pub(crate) fn changes(&self) -> Vec<Change<'_>> {
-        self.0.iter().map(Operation::as_change).collect()
+    pub(crate) fn changes(&self, time: &StoreTime) -> Vec<Change<'_>> {
+        self.0.iter().map(|operation| operation.as_change(time)).collect()
     }
 }

@@ -9,11 +9,14 @@ use std::thread::JoinHandle;
 use crate::batch::{Change, WriteBatch};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::expiry::Expiry;
 use crate::iter::{Iter, Keys};
 use crate::merge::{MergeProgress, MergeReport};
 use crate::options::Options;
-use crate::record::record_len;
+use crate::read::Moment;
+use crate::record::NEVER;
 use crate::recovery::Recovery;
+use crate::snapshot::Snapshot;
 use crate::stats::{Stats, count};
 use crate::sync::{Mutex, lock};
 use crate::value::Value;
@@ -88,8 +91,8 @@ impl Bitcask {
     /// As [`get`](Self::get).
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         let engine = self.engine()?;
-        let table = engine.dir.files.guard();
-        Ok(engine.dir.lookup(&table, engine.dir.hash(key), key)?.found.is_some())
+        let dir = &engine.dir;
+        Ok(dir.find(&dir.files.guard(), dir.hash(key), key, Moment::NOW)?.is_some())
     }
 
     /// Stores `value` under `key`, replacing what was there.
@@ -101,8 +104,36 @@ impl Bitcask {
     /// `Invalid` if key or value are too long; `Full`: nothing was changed; `Poisoned` after an
     /// earlier failure; `Io`; `Corrupt` if a damaged record may be of this key.
     pub fn put(&self, key: &[u8], value: &[u8]) -> Result<()> {
+        self.put_until(key, value, NEVER)
+    }
+
+    /// Stores `value` under `key`, to expire after a [`Duration`](std::time::Duration) or at a
+    /// [`SystemTime`](std::time::SystemTime). From then on the key is gone, as if it had been deleted.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use bitcask::{Bitcask, Expiry};
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-ttl-{}", std::process::id()));
+    /// # let db = Bitcask::open(&dir)?;
+    /// db.put_with(b"session", b"ann", Duration::from_secs(600))?;
+    /// assert!(matches!(db.expires_at(b"session")?, Some(Expiry::At(_))));
+    /// db.persist(b"session")?;
+    /// assert_eq!(db.expires_at(b"session")?, Some(Expiry::Never));
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// As [`put`](Self::put).
+    pub fn put_with(&self, key: &[u8], value: &[u8], expiry: impl Into<Expiry>) -> Result<()> {
+        let expires_ms = expiry.into().to_ms(&self.engine()?.dir.time);
+        self.put_until(key, value, expires_ms)
+    }
+
+    fn put_until(&self, key: &[u8], value: &[u8], expires_ms: u64) -> Result<()> {
         let engine = self.engine()?;
-        let change = Change::Put { key, value };
+        let change = Change::Put { key, value, expires_ms };
         engine.check_limits(&change)?;
         engine.commit(&[change], &[engine.dir.hash(key)])?;
         Ok(())
@@ -125,14 +156,14 @@ impl Bitcask {
     /// As [`put`](Self::put).
     pub fn write(&self, batch: &WriteBatch) -> Result<()> {
         let engine = self.engine()?;
-        let changes = batch.changes();
+        let changes = batch.changes(&engine.dir.time);
         if changes.len() > BATCH_LEN_MAX {
             return Err(Error::invalid("the batch has more than 2^28 changes"));
         }
         let mut bytes = 0;
         for change in &changes {
             engine.check_limits(change)?;
-            bytes += record_len(change.key().len(), change.value().len());
+            bytes += change.record_len();
         }
         if bytes > BATCH_BYTES_MAX {
             return Err(Error::invalid("the batch is larger than 8 GiB"));
@@ -151,7 +182,8 @@ impl Bitcask {
     /// # Errors
     /// `Invalid` once the store is closed.
     pub fn len(&self) -> Result<u64> {
-        Ok(self.engine()?.dir.keydir.len())
+        let dir = &self.engine()?.dir;
+        Ok(dir.len(dir.time.now_ms()))
     }
 
     /// Whether there is no key.
@@ -162,17 +194,38 @@ impl Bitcask {
         Ok(self.len()? == 0)
     }
 
-    /// All keys, each once, in no order.
+    /// The store as it is now, to be read at leisure while writes go on.
     ///
-    /// A key that is there from beginning to end is met exactly once, whatever else happens meanwhile. One
-    /// that comes or goes may be met or not. An error ends the iteration.
+    /// ```
+    /// # use bitcask::Bitcask;
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-snapshot-{}", std::process::id()));
+    /// # let db = Bitcask::open(&dir)?;
+    /// db.put(b"k", b"old")?;
+    /// let snapshot = db.snapshot()?;
+    /// db.put(b"k", b"new")?;
+    /// assert_eq!(snapshot.get(b"k")?.unwrap(), "old");
+    /// assert_eq!(db.get(b"k")?.unwrap(), "new");
+    /// # drop(snapshot);
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` once the store is closed.
+    pub fn snapshot(&self) -> Result<Snapshot> {
+        Ok(self.engine()?.snapshot("snapshot"))
+    }
+
+    /// All keys that are there now, each once, in no order. Runs on a [snapshot](Self::snapshot): what changes
+    /// meanwhile does not show. An error ends the iteration.
     pub fn keys(&self) -> Keys {
         Keys(self.iter())
     }
 
-    /// All keys with their values, each once, in no order. See [`keys`](Self::keys).
+    /// All keys with their values, as they are now, each once, in no order. See [`keys`](Self::keys).
     pub fn iter(&self) -> Iter {
-        Iter::new(self.0.engine.clone())
+        Iter::new(self.0.engine.snapshot("iterator"))
     }
 
     /// Folds all keys and values into one, in no order.
@@ -270,12 +323,14 @@ impl Bitcask {
     #[cfg(feature = "testing")]
     pub fn tick(&self) -> Result<()> {
         let engine = self.engine()?;
+        engine.drop_expired()?;
+        engine.note_time()?;
         engine.sync_all()?;
         engine.seal_finished();
         engine.merge_if_worthwhile().map(|_| ())
     }
 
-    fn engine(&self) -> Result<&Engine> {
+    pub(crate) fn engine(&self) -> Result<&Engine> {
         self.0.engine.check_open()?;
         Ok(&self.0.engine)
     }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::error::{Error, Result};
+use crate::expiry::{Expiries, StoreTime};
 use crate::files::{DataFile, FileSet, Table};
 use crate::fs::{Access, Clock, File, Fs, write_all_at};
 use crate::header::FileKind;
@@ -13,6 +14,9 @@ use crate::keydir::Keydir;
 use crate::name;
 use crate::options::Options;
 use crate::place::Place;
+use crate::record::Record;
+use crate::snapshot::Snapshots;
+use crate::sync::atomic::{AtomicBool, Ordering};
 
 /// An open store's directory, files and keydir.
 #[derive(Debug)]
@@ -26,18 +30,32 @@ pub(crate) struct Directory {
     pub(crate) store_id: [u8; 16],
     pub(crate) files: FileSet,
     pub(crate) keydir: Keydir,
+    pub(crate) snapshots: Snapshots,
+    pub(crate) time: StoreTime,
+    pub(crate) expiries: Expiries,
+    pub(crate) closed: AtomicBool,
 }
 
-/// The newest record of a key.
+/// A record of a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct Found {
     pub(crate) place: Place,
     pub(crate) len: u64,
+    pub(crate) seq: u64,
+    pub(crate) expires_ms: u64,
+}
+
+impl Found {
+    pub(crate) fn of(place: Place, record: &Record<'_>) -> Self {
+        let Record { len, seq, expires_ms, .. } = *record;
+        Self { place, len: len as u64, seq, expires_ms }
+    }
 }
 
 /// What the keydir knows of a key.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Lookup {
+    /// Its newest record, expired or not.
     pub(crate) found: Option<Found>,
     /// Another key of the same hash is there.
     pub(crate) collides: bool,
@@ -60,7 +78,7 @@ impl Directory {
             let file = table.file(place);
             let record = file.record_unchecked(place, &mut scratch)?;
             if record.key == key {
-                lookup.found = Some(Found { place, len: record.len as u64 });
+                lookup.found = Some(Found::of(place, &record));
                 continue;
             }
             // Another key, or damage to this one: the checksum tells.
@@ -109,6 +127,57 @@ impl Directory {
 
     pub(crate) fn hint_path(&self, id: u64) -> PathBuf {
         name::hint_path(&self.path, id)
+    }
+
+    pub(crate) fn check_open(&self) -> Result<()> {
+        if self.closed.load(Ordering::Acquire) {
+            return Err(Error::invalid("the store is closed").at(&self.path));
+        }
+        Ok(())
+    }
+
+    /// Keys that are there at `time_ms`.
+    pub(crate) fn len(&self, time_ms: u64) -> u64 {
+        // What is due may be taken out just now, between the two.
+        let due = self.expiries.due_count(time_ms);
+        self.keydir.len().saturating_sub(due)
+    }
+
+    /// Has the keydir say that the newest record of a key is at `place`, and not where it was `found`; false if it
+    /// is not there any more, because merge moved it. The writer is locked, as for all that follow.
+    pub(crate) fn put_in(
+        &self,
+        hash: u64,
+        found: Option<Found>,
+        place: Place,
+        seq: u64,
+        expires_ms: u64,
+    ) -> bool {
+        let Some(old) = found else {
+            self.keydir.insert(hash, place);
+            self.expiries.add(expires_ms, hash);
+            return true;
+        };
+        let replaced = self
+            .snapshots
+            .keep(hash, old, seq, |keep| self.keydir.replace(hash, old.place, place, keep));
+        if replaced {
+            self.expiries.remove(old.expires_ms, hash);
+            self.expiries.add(expires_ms, hash);
+        }
+        replaced
+    }
+
+    /// Takes a key out of the keydir, in the change numbered `seq`; false if it is not where it was `found`.
+    pub(crate) fn take_out(&self, hash: u64, key: &[u8], found: Found, seq: u64) -> bool {
+        let _ = key;
+        let removed = self
+            .snapshots
+            .keep(hash, found, seq, |keep| self.keydir.remove(hash, found.place, keep));
+        if removed {
+            self.expiries.remove(found.expires_ms, hash);
+        }
+        removed
     }
 
     /// Counts the record at `place` as dead.

@@ -5,10 +5,13 @@
 
 use std::path::Path;
 
+use std::sync::Arc;
+
 use crate::batch::Change;
 use crate::directory::{Directory, Lookup};
 use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::{Expiries, StoreTime};
 use crate::files::{FileSet, Table};
 use crate::fs::Lock;
 use crate::header::FileKind;
@@ -17,8 +20,9 @@ use crate::keydir::Keydir;
 use crate::name::LOCK_NAME;
 use crate::options::{Durability, IoMode, Options};
 use crate::place::Place;
-use crate::record::record_len;
+use crate::read::{GETS_AT_ONCE, Moment};
 use crate::recovery::{self, Listing, Recovery};
+use crate::snapshot::{Snapshot, Snapshots};
 use crate::stats::{Counters, FileStats, Stats, count};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
@@ -27,20 +31,17 @@ use crate::writer::Writer;
 
 /// One in this many puts and gets is timed.
 const SAMPLE: u64 = 64;
-/// Gets that `get_many` has under way at once.
-const GETS_AT_ONCE: usize = 16;
 /// The open store, shared with its background threads.
 #[derive(Debug)]
 pub(crate) struct Engine {
     // Set at open.
-    pub(crate) dir: Directory,
+    pub(crate) dir: Arc<Directory>,
     pub(crate) recovery: Recovery,
 
     // Own synchronisation.
     pub(crate) durable: Durable,
     pub(crate) stats: Counters,
     pub(crate) keeper: Keeper,
-    closed: AtomicBool,
 
     // Locks; their order is in ARCHITECTURE.md.
     pub(crate) writer: Mutex<Writer>,
@@ -73,6 +74,10 @@ impl Engine {
             store_id: recovery::store_id(&*fs, path, &listing)?.unwrap_or_else(|| fs.random()),
             files: FileSet::new(),
             keydir: options.shard_bits.map_or_else(Keydir::new, Keydir::with_shard_bits),
+            snapshots: Snapshots::default(),
+            time: StoreTime::new(options.clock.clone()),
+            expiries: Expiries::default(),
+            closed: AtomicBool::new(false),
             clock: options.clock.clone(),
             fs,
             options,
@@ -81,12 +86,11 @@ impl Engine {
         tracing::info!(dir = %path.display(), keys = dir.keydir.len(),
             scanned = recovery.scanned_files, hinted = recovery.hinted_files, "opened");
         let engine = Self {
-            dir,
+            dir: Arc::new(dir),
             recovery,
             durable: Durable::default(),
             stats: Counters::default(),
             keeper: Keeper::default(),
-            closed: AtomicBool::new(false),
             writer: Mutex::new(writer),
             process_lock: Mutex::new(Some(process_lock)),
         };
@@ -96,11 +100,12 @@ impl Engine {
 
     /// The newest value of a key.
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        let started = self.sample(self.dir.files.count_gets(1));
-        let hash = self.dir.hash(key);
-        let value = self.read(&self.dir.files.guard(), hash, key);
+        let dir = &*self.dir;
+        let started = self.sample(dir.files.count_gets(1));
+        let hash = dir.hash(key);
+        let value = dir.get(&dir.files.guard(), hash, key, Moment::NOW);
         if let Some(started) = started {
-            self.stats.get_ns.record(self.dir.clock.monotonic_ns() - started);
+            self.stats.get_ns.record(dir.clock.monotonic_ns() - started);
         }
         value
     }
@@ -110,88 +115,46 @@ impl Engine {
         self.dir.files.count_gets(keys.len() as u64);
         let mut values = Vec::with_capacity(keys.len());
         for keys in keys.chunks(GETS_AT_ONCE) {
-            self.read_at_once(keys, &mut values)?;
+            self.dir.get_at_once(keys, Moment::NOW, &mut values)?;
         }
         Ok(values)
     }
 
-    /// Keydir, then record, confirmed.
-    fn read(&self, table: &Table, hash: u64, key: &[u8]) -> Result<Option<Value>> {
-        let mut scratch = Vec::new();
-        for place in self.dir.keydir.candidates(hash).iter() {
-            if let Some(value) = self.read_at(table, place, key, &mut scratch)? {
-                return Ok(Some(value));
-            }
-        }
-        Ok(None)
+    /// The store as it is now.
+    pub(crate) fn snapshot(&self, what: &'static str) -> Snapshot {
+        let writer = lock(&self.writer);
+        Snapshot::take(&self.dir, writer.next_seq - 1, what)
     }
 
-    /// The value at `place`, if the record there is the key's.
-    fn read_at(
-        &self,
-        table: &Table,
-        place: Place,
-        key: &[u8],
-        scratch: &mut Vec<u8>,
-    ) -> Result<Option<Value>> {
-        let file = table.file(place);
-        let record = if self.dir.options.verify_reads {
-            file.record(place, scratch)
-        } else {
-            file.record_unchecked(place, scratch)
-        };
-        let record = record.map_err(|e| e.of_key(key))?;
-        Ok((record.key == key).then(|| Value::new(record.value)))
-    }
-
-    /// A few gets together: first every slot of the keydir is fetched, then every record, then all are read.
-    fn read_at_once<K: AsRef<[u8]>>(
-        &self,
-        keys: &[K],
-        values: &mut Vec<Option<Value>>,
-    ) -> Result<()> {
-        let mut hashes = [0; GETS_AT_ONCE];
-        for (key, hash) in keys.iter().zip(&mut hashes) {
-            *hash = self.dir.hash(key.as_ref());
-            self.dir.keydir.prefetch_shard(*hash);
-        }
-        hashes.iter().take(keys.len()).for_each(|&hash| self.dir.keydir.prefetch(hash));
-        let table = self.dir.files.guard();
-        let mut candidates: [_; GETS_AT_ONCE] = std::array::from_fn(|_| None);
-        for ((_, &hash), found) in keys.iter().zip(&hashes).zip(&mut candidates) {
-            let places = self.dir.keydir.candidates(hash);
-            places.iter().for_each(|place| table.file(place).prefetch(place));
-            *found = Some(places);
-        }
-        let mut scratch = Vec::new();
-        for (key, places) in keys.iter().zip(candidates.iter().flatten()) {
-            let mut value = None;
-            for place in places.iter() {
-                value = self.read_at(&table, place, key.as_ref(), &mut scratch)?;
-                if value.is_some() {
-                    break;
-                }
-            }
-            values.push(value);
-        }
-        Ok(())
+    /// [`Self::commit_if`] without a condition.
+    pub(crate) fn commit(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<bool> {
+        self.commit_if(changes, hashes, |_| Ok(true))
     }
 
     /// The only way a change enters the store: log, then keydir, then disk.
     ///
-    /// A reader may see a change before it is durable; whoever made it is told only after. Gives false if it was one
-    /// delete and there was nothing to delete.
-    pub(crate) fn commit(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<bool> {
+    /// A reader may see a change before it is durable; whoever made it is told only after. Gives false, and changes
+    /// nothing, if the condition does not hold when it is this change's turn, or if it is one delete and there is
+    /// nothing to delete.
+    pub(crate) fn commit_if(
+        &self,
+        changes: &[Change<'_>],
+        hashes: &[u64],
+        condition: impl FnOnce(&Table) -> Result<bool>,
+    ) -> Result<bool> {
         hashes.iter().take(GETS_AT_ONCE).for_each(|&hash| self.dir.keydir.prefetch(hash));
-        let dir = &self.dir;
+        let dir = &*self.dir;
         let mut writer = lock(&self.writer);
         // Checked with the lock held: whoever had it before may have closed or poisoned it.
         self.check_open()?;
         writer.check()?;
         let seq_before = writer.next_seq;
         let started = self.sample(seq_before);
+        if !condition(&dir.files.guard())? {
+            return Ok(false);
+        }
         if let [Change::Delete { key }] = changes
-            && dir.lookup(&dir.files.guard(), hashes[0], key)?.found.is_none()
+            && dir.find(&dir.files.guard(), hashes[0], key, Moment::NOW)?.is_none()
         {
             return Ok(false);
         }
@@ -269,14 +232,15 @@ impl Engine {
         first: Place,
     ) -> Result<()> {
         let mut place = first;
-        for (change, &hash) in changes.iter().zip(hashes) {
-            let len = record_len(change.key().len(), change.value().len());
+        let first_seq = writer.next_seq - changes.len() as u64;
+        for ((change, &hash), seq) in changes.iter().zip(hashes).zip(first_seq..) {
+            let len = change.record_len();
             // In a batch, an earlier change may have been to this key: look it up now.
             let mut lookup = match one {
                 Some(lookup) => lookup,
                 None => self.dir.lookup(table, hash, change.key())?,
             };
-            while !self.publish_one(table, change, hash, lookup, place) {
+            while !self.publish_one(table, change, hash, lookup, (place, seq)) {
                 // Merge has moved the old record since it was looked up.
                 lookup = self.dir.lookup(table, hash, change.key())?;
             }
@@ -295,20 +259,16 @@ impl Engine {
         change: &Change<'_>,
         hash: u64,
         lookup: Lookup,
-        place: Place,
+        (place, seq): (Place, u64),
     ) -> bool {
-        let keydir = &self.dir.keydir;
+        let dir = &*self.dir;
         let done = match (change, lookup.found) {
-            (Change::Put { .. }, None) => {
-                keydir.insert(hash, place);
-                true
-            }
-            (Change::Put { .. }, Some(old)) => keydir.replace(hash, old.place, place),
+            (Change::Put { expires_ms, .. }, old) => dir.put_in(hash, old, place, seq, *expires_ms),
             (Change::Delete { .. }, None) => true,
-            (Change::Delete { .. }, Some(old)) => keydir.remove(hash, old.place),
+            (Change::Delete { key }, Some(old)) => dir.take_out(hash, key, old, seq),
         };
         if done && let Some(old) = lookup.found {
-            self.dir.bury(table, old);
+            dir.bury(table, old);
         }
         done
     }
@@ -356,10 +316,7 @@ impl Engine {
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::invalid("the store is closed").at(&self.dir.path));
-        }
-        Ok(())
+        self.dir.check_open()
     }
 
     fn sample(&self, n: u64) -> Option<u64> {
@@ -384,7 +341,7 @@ impl Engine {
         let _merging = self.keeper.wait_for_merge();
         let result = {
             let writer = lock(&self.writer);
-            if self.closed.swap(true, Ordering::AcqRel) {
+            if self.dir.closed.swap(true, Ordering::AcqRel) {
                 return Ok(());
             }
             writer.check()
@@ -397,6 +354,10 @@ impl Engine {
 
     /// Syncs, writes that down in the log and syncs that. The next open then knows that all is well.
     fn close_log(&self) -> Result<()> {
+        // The next opening may then not know how late it was, and that is all.
+        if let Err(e) = self.note_time() {
+            tracing::warn!(error = ?e, "cannot write down what time it is");
+        }
         self.sync_all()?;
         lock(&self.writer).mark_end(&self.dir)?;
         self.sync_all()?;
@@ -427,8 +388,10 @@ impl Engine {
         });
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            keys: self.dir.keydir.len(),
+            keys: self.dir.len(self.dir.time.now_ms()),
+            expiring_keys: self.dir.expiries.len(),
             keydir_bytes: self.dir.keydir.memory(),
+            snapshots: self.dir.snapshots.stats(),
             seq,
             mapped: self.dir.mapped,
             files: files.collect(),

@@ -3,6 +3,8 @@
 //! Sorted, because then opening needs no memory but the keydir (each shard takes its stretch of every hint), and
 //! merge can ask whether a file holds any record of a key by reading one block. The bytes are pure functions;
 //! [`HintFile`] reads them, every block checked, and never decides whether a hint is to be believed.
+//!
+//! There are two versions: entries of the second have an expiry. A hint has it only if one of its records expires.
 #![warn(clippy::indexing_slicing)]
 
 use std::path::{Path, PathBuf};
@@ -11,18 +13,19 @@ use std::sync::Arc;
 use crate::error::{Error, Result};
 use crate::fs::{Access, Fs, read_full_at};
 use crate::place::ALIGNMENT;
-use crate::record::{Flags, Record};
+use crate::record::{Fields, Flags, NEVER, Record};
 
 /// Bytes before the first block.
 pub(crate) const HINT_HEADER_LEN: usize = 64;
 /// Bytes of a block.
 pub(crate) const HINT_BLOCK_LEN: usize = 4096;
-/// Bytes of an entry.
+/// Bytes of an entry, without and with an expiry.
 pub(crate) const HINT_ENTRY_LEN: usize = 24;
+pub(crate) const HINT_ENTRY_EXPIRING_LEN: usize = 32;
 
 const MAGIC: &[u8; 8] = b"bchint\0\0";
 const VERSION: u16 = 1;
-const ENTRIES_PER_BLOCK: usize = 170;
+const VERSION_EXPIRING: u16 = 2;
 const COUNT_AT: usize = 4088;
 const BLOCK_CRC_AT: usize = 4092;
 const LEN_MASK: u32 = (1 << 30) - 1;
@@ -32,18 +35,22 @@ const COLLIDES: u32 = 1 << 31;
 const BLOCKS_AHEAD: u64 = 16;
 
 /// What a hint says about one record.
+///
+/// As small as in the file, because opening gathers and sorts all of them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct HintEntry {
     pub(crate) hash: u64,
     pub(crate) seq: u64,
-    pub(crate) offset: u64,
-    pub(crate) len: u64,
-    pub(crate) tombstone: bool,
-    pub(crate) collides: bool,
+    /// When it expires, or [`NEVER`].
+    pub(crate) expires_ms: u64,
+    /// Offset of the record, in units of [`ALIGNMENT`].
+    offset_units: u32,
+    /// Length in those units, and flags.
+    bits: u32,
 }
 
 /// What a hint says about its data file.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct HintHeader {
     pub(crate) ended: bool,
     pub(crate) seed: u32,
@@ -54,13 +61,16 @@ pub(crate) struct HintHeader {
     pub(crate) seq_max: u64,
     pub(crate) seq_min: u64,
     pub(crate) digest: u32,
+    /// Whether entries have an expiry.
+    pub(crate) expiring: bool,
 }
 
 impl HintHeader {
     fn encode(&self) -> ([u8; HINT_HEADER_LEN], u32) {
         let mut bytes = [0; HINT_HEADER_LEN];
         put(&mut bytes, 0, MAGIC);
-        put(&mut bytes, 8, &VERSION.to_le_bytes());
+        let version = if self.expiring { VERSION_EXPIRING } else { VERSION };
+        put(&mut bytes, 8, &version.to_le_bytes());
         put(&mut bytes, 10, &[u8::from(self.ended)]);
         put(&mut bytes, 12, &self.seed.to_le_bytes());
         put(&mut bytes, 16, &self.file_id.to_le_bytes());
@@ -76,9 +86,10 @@ impl HintHeader {
 
     fn decode(bytes: &[u8; HINT_HEADER_LEN]) -> Option<(Self, u32)> {
         let crc = crc32c::crc32c(&bytes[..60]);
+        let version = u16::from_le_bytes(field(bytes, 8));
         let sound = u32::from_le_bytes(field(bytes, 60)) == crc
             && field::<8>(bytes, 0) == *MAGIC
-            && u16::from_le_bytes(field(bytes, 8)) == VERSION;
+            && [VERSION, VERSION_EXPIRING].contains(&version);
         let header = Self {
             ended: bytes[10] != 0,
             seed: u32::from_le_bytes(field(bytes, 12)),
@@ -88,50 +99,85 @@ impl HintHeader {
             seq_max: u64::from_le_bytes(field(bytes, 40)),
             seq_min: u64::from_le_bytes(field(bytes, 48)),
             digest: u32::from_le_bytes(field(bytes, 56)),
+            expiring: version == VERSION_EXPIRING,
         };
         sound.then_some((header, crc))
     }
 
+    fn entry_len(&self) -> usize {
+        if self.expiring { HINT_ENTRY_EXPIRING_LEN } else { HINT_ENTRY_LEN }
+    }
+
+    fn entries_per_block(&self) -> usize {
+        COUNT_AT / self.entry_len()
+    }
+
     fn block_count(&self) -> u64 {
-        self.count.div_ceil(ENTRIES_PER_BLOCK as u64)
+        self.count.div_ceil(self.entries_per_block() as u64)
     }
 }
 
 impl HintEntry {
     /// What a hint says about a record that lies at `offset`.
     pub(crate) fn of(hash: u64, offset: u64, record: &Record<'_>) -> Self {
-        Self {
-            hash,
-            seq: record.seq,
-            offset,
-            len: record.len as u64,
-            tombstone: record.flags.has(Flags::TOMBSTONE),
-            collides: record.flags.has(Flags::COLLIDES),
+        let Record { flags, seq, time_ms, expires_ms, key, value, .. } = *record;
+        Self::new(hash, offset, &Fields { flags, seq, time_ms, expires_ms, key, value })
+    }
+
+    /// The same of one that is being written there.
+    pub(crate) fn new(hash: u64, offset: u64, record: &Fields<'_>) -> Self {
+        let units = |bytes: u64| u32::try_from(bytes / ALIGNMENT as u64);
+        // The longest record is 64 KiB longer than the field can say; the length only counts dead bytes.
+        let mut bits = units(record.record_len()).map_or(LEN_MASK, |len| len.min(LEN_MASK));
+        for (flag, bit) in [(Flags::TOMBSTONE, TOMBSTONE), (Flags::COLLIDES, COLLIDES)] {
+            bits |= if record.flags.has(flag) { bit } else { 0 };
+        }
+        let offset_units = units(offset).expect("files are below 16 GiB");
+        Self { hash, seq: record.seq, expires_ms: record.expires_ms, offset_units, bits }
+    }
+
+    /// Where the record lies in its file.
+    pub(crate) fn offset(&self) -> u64 {
+        u64::from(self.offset_units) * ALIGNMENT as u64
+    }
+
+    /// Bytes of the record.
+    pub(crate) fn len(&self) -> u64 {
+        u64::from(self.bits & LEN_MASK) * ALIGNMENT as u64
+    }
+
+    pub(crate) fn is_tombstone(&self) -> bool {
+        self.bits & TOMBSTONE != 0
+    }
+
+    pub(crate) fn collides(&self) -> bool {
+        self.bits & COLLIDES != 0
+    }
+
+    /// Whether the key is not there, if this is its newest record.
+    pub(crate) fn is_gone(&self, now_ms: u64) -> bool {
+        self.is_tombstone() || self.expires_ms <= now_ms
+    }
+
+    /// Writes it into as many bytes as an entry has.
+    fn encode(&self, bytes: &mut [u8]) {
+        put(bytes, 0, &self.hash.to_le_bytes());
+        put(bytes, 8, &self.seq.to_le_bytes());
+        put(bytes, 16, &self.offset_units.to_le_bytes());
+        put(bytes, 20, &self.bits.to_le_bytes());
+        if bytes.len() == HINT_ENTRY_EXPIRING_LEN {
+            put(bytes, 24, &self.expires_ms.to_le_bytes());
         }
     }
 
-    fn encode(&self, bytes: &mut [u8]) {
-        let offset = u32::try_from(self.offset / ALIGNMENT as u64).expect("files are below 16 GiB");
-        // The longest record is 64 KiB longer than the field can say; the length only counts dead bytes.
-        let len =
-            u32::try_from(self.len / ALIGNMENT as u64).map_or(LEN_MASK, |len| len.min(LEN_MASK));
-        let flags =
-            if self.tombstone { TOMBSTONE } else { 0 } | if self.collides { COLLIDES } else { 0 };
-        put(bytes, 0, &self.hash.to_le_bytes());
-        put(bytes, 8, &self.seq.to_le_bytes());
-        put(bytes, 16, &offset.to_le_bytes());
-        put(bytes, 20, &(len | flags).to_le_bytes());
-    }
-
     fn decode(bytes: &[u8]) -> Self {
-        let bits = u32::from_le_bytes(field(bytes, 20));
+        let expiring = bytes.len() == HINT_ENTRY_EXPIRING_LEN;
         Self {
             hash: u64::from_le_bytes(field(bytes, 0)),
             seq: u64::from_le_bytes(field(bytes, 8)),
-            offset: u64::from(u32::from_le_bytes(field(bytes, 16))) * ALIGNMENT as u64,
-            len: u64::from(bits & LEN_MASK) * ALIGNMENT as u64,
-            tombstone: bits & TOMBSTONE != 0,
-            collides: bits & COLLIDES != 0,
+            expires_ms: if expiring { u64::from_le_bytes(field(bytes, 24)) } else { NEVER },
+            offset_units: u32::from_le_bytes(field(bytes, 16)),
+            bits: u32::from_le_bytes(field(bytes, 20)),
         }
     }
 }
@@ -153,11 +199,12 @@ pub(crate) fn encode(mut header: HintHeader, entries: &mut [HintEntry]) -> Vec<u
     entries.sort_unstable_by_key(|entry| (entry.hash, entry.seq));
     header.count = entries.len() as u64;
     header.seq_min = entries.iter().map(|entry| entry.seq).min().unwrap_or(u64::MAX);
+    header.expiring = entries.iter().any(|entry| entry.expires_ms != NEVER);
     let (header_bytes, header_crc) = header.encode();
     let mut bytes = header_bytes.to_vec();
-    for (index, entries) in entries.chunks(ENTRIES_PER_BLOCK).enumerate() {
+    for (index, entries) in entries.chunks(header.entries_per_block()).enumerate() {
         let mut block = [0; HINT_BLOCK_LEN];
-        for (entry, bytes) in entries.iter().zip(block.chunks_exact_mut(HINT_ENTRY_LEN)) {
+        for (entry, bytes) in entries.iter().zip(block.chunks_exact_mut(header.entry_len())) {
             entry.encode(bytes);
         }
         let count = u32::try_from(entries.len()).expect("at most 170");
@@ -220,14 +267,15 @@ impl HintFile {
         if n < len {
             return Ok(Err(Unsound));
         }
-        let mut entries = Vec::with_capacity(len / HINT_ENTRY_LEN);
+        let (entry_len, per_block) = (self.header.entry_len(), self.header.entries_per_block());
+        let mut entries = Vec::with_capacity(len / entry_len);
         for (index, block) in (first..).zip(bytes.chunks_exact(HINT_BLOCK_LEN)) {
             let count = u32::from_le_bytes(field(block, COUNT_AT)) as usize;
             let crc = u32::from_le_bytes(field(block, BLOCK_CRC_AT));
-            if crc != block_crc(self.header_crc, index, block) || count > ENTRIES_PER_BLOCK {
+            if crc != block_crc(self.header_crc, index, block) || count > per_block {
                 return Ok(Err(Unsound));
             }
-            entries.extend(block.chunks_exact(HINT_ENTRY_LEN).take(count).map(HintEntry::decode));
+            entries.extend(block.chunks_exact(entry_len).take(count).map(HintEntry::decode));
         }
         Ok(Ok(entries))
     }
@@ -248,14 +296,18 @@ impl HintFile {
         Ok(Ok(low))
     }
 
-    /// Every tombstone: hash and sequence number, sorted by hash.
-    pub(crate) fn tombstones(&self) -> Result<std::result::Result<Vec<(u64, u64)>, Unsound>> {
+    /// Every tombstone, and every value that has expired, which hides older ones as a tombstone does: hash and sequence
+    /// number, sorted by hash.
+    pub(crate) fn gone(
+        &self,
+        now_ms: u64,
+    ) -> Result<std::result::Result<Vec<(u64, u64)>, Unsound>> {
         let mut found = Vec::new();
         let mut block = 0;
         while block < self.header.block_count() {
             let Ok(entries) = self.blocks(block, BLOCKS_AHEAD)? else { return Ok(Err(Unsound)) };
-            let tombstones = entries.iter().filter(|entry| entry.tombstone);
-            found.extend(tombstones.map(|entry| (entry.hash, entry.seq)));
+            let gone = entries.iter().filter(|entry| entry.is_gone(now_ms));
+            found.extend(gone.map(|entry| (entry.hash, entry.seq)));
             block += BLOCKS_AHEAD;
         }
         Ok(Ok(found))

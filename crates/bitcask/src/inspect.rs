@@ -9,7 +9,7 @@ use crate::fs::{Access, Fs, read_full_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, HeaderFault};
 use crate::hint::{HintCursor, HintEntry, HintFile};
 use crate::name::Name;
-use crate::record::{self, Fault, Flags, Frame, Mark, Record};
+use crate::record::{self, Fault, Flags, Frame, Mark, NEVER, Record};
 
 /// Bytes of a key or value that are shown.
 const SHOWN_LEN: usize = 32;
@@ -110,7 +110,10 @@ fn dump_data(out: &mut String, bytes: &[u8]) {
 /// Length, flags, sequence number, time, and what it says.
 fn shown_record(record: &Record<'_>) -> String {
     let flags = shown_flags(record.flags);
-    let head = format!("{}b  {flags}  seq {}  time {}", record.len, record.seq, record.time_ms);
+    let mut head = format!("{}b  {flags}  seq {}  time {}", record.len, record.seq, record.time_ms);
+    if record.expires_ms != NEVER {
+        head += &format!("  expires {}", record.expires_ms);
+    }
     let what = if record.flags.has(Flags::MARK) {
         Mark::decode(record.value).map(|mark| {
             let durable = mark.durable;
@@ -182,8 +185,11 @@ fn dump_hint(out: &mut String, fs: &Arc<dyn Fs>, path: &Path) -> Result<()> {
 }
 
 fn shown_entry(entry: &HintEntry) -> String {
-    let HintEntry { hash, seq, offset, len, tombstone, collides } = entry;
-    let kind = if *tombstone { "tombstone" } else { "value" };
-    let collides = if *collides { "+collides" } else { "" };
-    format!("  {hash:016x}: {kind}{collides}  seq {seq}  at {offset}, {len}b")
+    let HintEntry { hash, seq, expires_ms, .. } = entry;
+    let kind = if entry.is_tombstone() { "tombstone" } else { "value" };
+    let collides = if entry.collides() { "+collides" } else { "" };
+    let expires =
+        if *expires_ms == NEVER { String::new() } else { format!("  expires {expires_ms}") };
+    let (offset, len) = (entry.offset(), entry.len());
+    format!("  {hash:016x}: {kind}{collides}  seq {seq}{expires}  at {offset}, {len}b")
 }

@@ -1,21 +1,21 @@
-//! Walking over all keys.
+//! Walking over all keys of a snapshot, in no order: shard by shard of the keydir, and within a shard in the order of
+//! places.
 //!
-//! Takes one shard of the keydir at a time: its places, and under the same guard the table in which they
-//! resolve. That table keeps its files alive while the shard's records are read, also if merge removes them
-//! meanwhile; the space of a removed file is free when the last such table is gone.
+//! A shard's places and the table of files are taken together; the table keeps merged-away files readable
+//! until the shard is done.
 
 use std::sync::Arc;
 
-use crate::engine::Engine;
 use crate::error::Result;
 use crate::files::Table;
 use crate::place::Place;
+use crate::snapshot::Snapshot;
 use crate::value::Value;
 
 /// All keys with their values, see [`Bitcask::iter`](crate::Bitcask::iter).
 #[derive(Debug)]
 pub struct Iter {
-    engine: Arc<Engine>,
+    snapshot: Snapshot,
     next_shard: usize,
     places: std::vec::IntoIter<Place>,
     table: Arc<Table>,
@@ -24,9 +24,9 @@ pub struct Iter {
 }
 
 impl Iter {
-    pub(crate) fn new(engine: Arc<Engine>) -> Self {
+    pub(crate) fn new(snapshot: Snapshot) -> Self {
         let (places, table) = (Vec::new().into_iter(), Arc::default());
-        Self { engine, next_shard: 0, places, table, scratch: Vec::new(), failed: false }
+        Self { snapshot, next_shard: 0, places, table, scratch: Vec::new(), failed: false }
     }
 
     fn next_place(&mut self) -> Option<Place> {
@@ -34,23 +34,24 @@ impl Iter {
             if let Some(place) = self.places.next() {
                 return Some(place);
             }
-            if self.next_shard == self.engine.dir.keydir.shard_count() {
+            let dir = self.snapshot.dir();
+            if self.next_shard == dir.keydir.shard_count() {
                 // Nothing more is read: let go of the files.
                 self.table = Arc::default();
                 return None;
             }
-            let table = self.engine.dir.files.guard();
-            self.places = self.engine.dir.keydir.places(self.next_shard).into_iter();
+            let table = dir.files.guard();
+            let seq = self.snapshot.moment().seq;
+            self.places = dir.keydir.places(self.next_shard, seq).into_iter();
             self.table = table.clone();
-            drop(table);
             self.next_shard += 1;
         }
     }
 
-    fn read(&mut self, place: Place) -> Result<(Vec<u8>, Value)> {
-        self.engine.check_open()?;
-        let record = self.table.file(place).record(place, &mut self.scratch)?;
-        Ok((record.key.to_owned(), Value::new(record.value)))
+    fn read(&mut self, place: Place) -> Result<Option<(Vec<u8>, Value)>> {
+        let dir = self.snapshot.dir();
+        dir.check_open()?;
+        dir.entry(&self.table, place, self.snapshot.moment(), &mut self.scratch)
     }
 }
 
@@ -58,13 +59,15 @@ impl Iterator for Iter {
     type Item = Result<(Vec<u8>, Value)>;
 
     fn next(&mut self) -> Option<Self::Item> {
-        if self.failed {
-            return None;
+        while !self.failed {
+            let place = self.next_place()?;
+            let entry = self.read(place).transpose();
+            self.failed = entry.as_ref().is_some_and(Result::is_err);
+            if entry.is_some() {
+                return entry;
+            }
         }
-        let place = self.next_place()?;
-        let entry = self.read(place);
-        self.failed = entry.is_err();
-        Some(entry)
+        None
     }
 }
 

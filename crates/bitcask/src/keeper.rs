@@ -13,6 +13,7 @@ use crate::error::{Error, Result};
 use crate::hint::HintHeader;
 use crate::merge::MergeProgress;
 use crate::options::Durability;
+use crate::record::NEVER;
 use crate::seal::{HintOf, hint_of, publish_hint};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Condvar, Mutex, MutexGuard, lock, wait};
@@ -20,6 +21,8 @@ use crate::writer::Finished;
 
 /// A hint for the active file is written on closing when so many bytes are not in one yet.
 const UNHINTED_BYTES: u64 = 4 << 20;
+/// How often keys that have expired are dropped, if there are any that will.
+const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
 /// Work that waits, and signals to the background threads.
 #[derive(Debug, Default)]
@@ -115,26 +118,45 @@ impl Keeper {
         !state.stopped
     }
 
-    /// Sleeps, but not longer than until the store is closed; false if it is. A nudge ends the sleep if asked to.
+    /// Sleeps, but not longer than until the store is closed; false if it is.
+    pub(crate) fn sleep(&self, duration: Duration) -> bool {
+        self.sleep_until(duration, false) != Wake::Stopped
+    }
+
+    /// The same; a nudge ends the sleep if asked to.
     #[cfg(not(feature = "shuttle"))]
-    pub(crate) fn sleep(&self, duration: Duration, until_nudged: bool) -> bool {
+    fn sleep_until(&self, duration: Duration, until_nudged: bool) -> Wake {
         let wake = |state: &mut State| !(state.stopped || until_nudged && state.nudged);
         let state = lock(&self.state);
         let (mut state, _) = self
             .changed
             .wait_timeout_while(state, duration, wake)
             .expect("no thread panicked while it held this lock");
-        if until_nudged {
-            state.nudged = false;
+        let nudged = until_nudged && std::mem::take(&mut state.nudged);
+        match (state.stopped, nudged) {
+            (true, _) => Wake::Stopped,
+            (false, true) => Wake::Nudged,
+            (false, false) => Wake::Rested,
         }
-        !state.stopped
     }
 
     /// In a simulation no time passes.
     #[cfg(feature = "shuttle")]
-    pub(crate) fn sleep(&self, _: Duration, _: bool) -> bool {
-        !lock(&self.state).stopped
+    fn sleep_until(&self, _: Duration, _: bool) -> Wake {
+        if lock(&self.state).stopped { Wake::Stopped } else { Wake::Rested }
     }
+}
+
+/// Why a sleep ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wake {
+    Stopped,
+    #[cfg_attr(
+        feature = "shuttle",
+        expect(dead_code, reason = "threads do not run in simulations")
+    )]
+    Nudged,
+    Rested,
 }
 
 impl Engine {
@@ -163,7 +185,7 @@ impl Engine {
     /// Syncs at half the interval that the durability allows, so that a sync may take the other half.
     fn keep_syncing(&self) {
         let Durability::Interval(interval) = self.dir.options.durability else { return };
-        while self.keeper.sleep(interval / 2, false) {
+        while self.keeper.sleep(interval / 2) {
             if let Err(e) = self.sync_all() {
                 tracing::error!(error = ?e, "the background sync failed; the store takes no more writes");
                 return;
@@ -173,8 +195,23 @@ impl Engine {
 
     fn keep_merging(&self) {
         let policy = &self.dir.options.merge;
-        let mut patience = 1;
-        while self.keeper.sleep(policy.check_interval * patience, true) {
+        let (mut patience, mut rested) = (1, Duration::ZERO);
+        loop {
+            let expiring = self.dir.expiries.next_due_ms() != NEVER;
+            let left = (policy.check_interval * patience).saturating_sub(rested);
+            let pause = if expiring { left.min(EXPIRY_INTERVAL) } else { left };
+            let wake = self.keeper.sleep_until(pause, true);
+            if wake == Wake::Stopped {
+                return;
+            }
+            if let Err(e) = self.drop_expired().and_then(|()| self.note_time()) {
+                tracing::warn!(error = ?e, "cannot drop what has expired");
+            }
+            if wake == Wake::Rested && pause < left {
+                rested += pause;
+                continue;
+            }
+            rested = Duration::ZERO;
             if let Err(e) = self.sync_finished() {
                 tracing::error!(error = ?e, "cannot sync a finished file");
             }

@@ -16,12 +16,17 @@
 //!
 //! At a load between 0.63 and 0.85 an entry takes 9.4 to 12.7 bytes.
 //!
-//! One writer inserts and removes; merge only replaces, by compare-and-swap on the exact place; anyone reads.
+//! One writer inserts and removes; merge only relocates, by compare-and-swap on the exact place; anyone reads.
 //! No lock is held while a record is read.
+//!
+//! Beside its table a shard keeps, while there are snapshots, the places of old records that a snapshot still sees
+//! (`snapshot.rs` says which). An entry moves there in the same step in which it leaves the table.
+
+use std::collections::BTreeMap;
 
 use crate::fs::prefetch_address;
 use crate::place::{PLACE_BITS, Place};
-use crate::sync::atomic::{AtomicUsize, Ordering};
+use crate::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use crate::sync::{RwLock, read, write};
 
 const SHARD_BITS: u32 = 12;
@@ -38,6 +43,27 @@ const SLOTS_MIN: usize = 8;
 pub(crate) struct Keydir {
     shards: Box<[ShardCell]>,
     shard_bits: u32,
+    /// Entries in all tables, and bytes of them.
+    count: AtomicU64,
+    table_bytes: AtomicUsize,
+}
+
+/// The sequence numbers between which a record was the newest of its key: its own, and that of what came after it.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Lifetime {
+    pub(crate) born: u64,
+    pub(crate) died: u64,
+}
+
+/// What [`Keydir::relocate`] found.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Relocated {
+    /// The newest record of its key.
+    Live,
+    /// An old record, kept for a snapshot.
+    Kept,
+    /// Nobody needs the record any more.
+    Gone,
 }
 
 /// A shard behind its lock, on a cache line of its own. Beside it, for who only wants to prefetch and takes no lock,
@@ -48,20 +74,6 @@ struct ShardCell {
     shard: RwLock<Shard>,
     table_address: AtomicUsize,
     table_len: AtomicUsize,
-}
-
-impl ShardCell {
-    /// Changes the shard, and takes note of where its table is then.
-    fn change<T>(&self, change: impl FnOnce(&mut Shard) -> T) -> T {
-        let mut shard = write(&self.shard);
-        let len_before = shard.slots.len();
-        let result = change(&mut shard);
-        if shard.slots.len() != len_before {
-            self.table_address.store(shard.slots.as_ptr().addr(), Ordering::Relaxed);
-            self.table_len.store(shard.slots.len(), Ordering::Relaxed);
-        }
-        result
-    }
 }
 
 /// Places that may hold the newest record of a key.
@@ -93,7 +105,7 @@ impl Keydir {
     /// With 2^`shard_bits` shards; small tests want few.
     pub(crate) fn with_shard_bits(shard_bits: u32) -> Self {
         let shards = (0..1_usize << shard_bits).map(|_| ShardCell::default()).collect();
-        Self { shards, shard_bits }
+        Self { shards, shard_bits, count: AtomicU64::new(0), table_bytes: AtomicUsize::new(0) }
     }
 
     /// Where the key with this hash may be.
@@ -104,39 +116,104 @@ impl Keydir {
         candidates
     }
 
-    /// Whether the entry for this hash at this very place is there, that is, whether the record there is live.
+    /// Where the record is, or the few records are, that a key with this hash may have had at `seq` and has no more.
+    pub(crate) fn kept(&self, hash: u64, seq: u64) -> Vec<Place> {
+        let shard = read(&self.shard(hash).shard);
+        let Some(kept) = &shard.kept else { return Vec::new() };
+        let of_hash = kept.range((hash, 0)..=(hash, seq));
+        of_hash.filter(|(_, kept)| seq < kept.died).map(|(_, kept)| kept.place).collect()
+    }
+
+    /// Whether the record at this very place is live, or kept for a snapshot.
     pub(crate) fn holds(&self, hash: u64, place: Place) -> bool {
-        read(&self.shard(hash).shard).find(self.tag(hash), place).is_some()
+        let shard = read(&self.shard(hash).shard);
+        shard.find(self.tag(hash), place).is_some() || shard.find_kept(hash, place).is_some()
     }
 
     /// Adds an entry for a key that has none.
     pub(crate) fn insert(&self, hash: u64, place: Place) {
-        self.shard(hash).change(|shard| shard.insert(self.tag(hash), place));
+        self.change(self.shard(hash), |shard| shard.insert(self.tag(hash), place));
+        self.add_to_count(1);
     }
 
-    /// Moves an entry from `old` to `new` if it is at `old`, and says whether it was. The only way in which merge
-    /// changes the keydir: had the key been written since, its entry would be elsewhere.
-    pub(crate) fn replace(&self, hash: u64, old: Place, new: Place) -> bool {
+    /// Moves an entry from `old` to `new` if it is at `old`, and says whether it was. Keeps the old place for snapshots
+    /// if `keep` says so.
+    pub(crate) fn replace(
+        &self,
+        hash: u64,
+        old: Place,
+        new: Place,
+        keep: Option<Lifetime>,
+    ) -> bool {
         let mut shard = write(&self.shard(hash).shard);
         let tag = self.tag(hash);
-        match shard.find(tag, old) {
-            Some(slot) => {
-                shard.slots[slot] = entry(tag, new);
-                true
+        let Some(slot) = shard.find(tag, old) else { return false };
+        shard.slots[slot] = entry(tag, new);
+        shard.keep(hash, old, keep);
+        true
+    }
+
+    /// Removes the entry at `old`, and says whether it was there. Keeps it for snapshots if `keep` says so.
+    pub(crate) fn remove(&self, hash: u64, old: Place, keep: Option<Lifetime>) -> bool {
+        let removed = self.change(self.shard(hash), |shard| {
+            let slot = shard.find(self.tag(hash), old);
+            if let Some(slot) = slot {
+                shard.remove(slot);
+                shard.keep(hash, old, keep);
             }
-            None => false,
+            slot.is_some()
+        });
+        if removed {
+            self.add_to_count(-1);
+        }
+        removed
+    }
+
+    /// Tells of a record's move from `old` to `new`. The only way in which merge changes the keydir: had the
+    /// key been written since, its entry would be elsewhere.
+    pub(crate) fn relocate(&self, hash: u64, old: Place, new: Place) -> Relocated {
+        let mut shard = write(&self.shard(hash).shard);
+        let tag = self.tag(hash);
+        if let Some(slot) = shard.find(tag, old) {
+            shard.slots[slot] = entry(tag, new);
+            return Relocated::Live;
+        }
+        let Some(born) = shard.find_kept(hash, old) else { return Relocated::Gone };
+        let kept = shard.kept.as_mut().and_then(|kept| kept.get_mut(&(hash, born)));
+        kept.expect("it was just found").place = new;
+        Relocated::Kept
+    }
+
+    /// Lets go of an old record that was kept: no snapshot sees it any more.
+    pub(crate) fn forget(&self, hash: u64, born: u64) {
+        let mut shard = write(&self.shard(hash).shard);
+        if let Some(kept) = &mut shard.kept {
+            kept.remove(&(hash, born));
+            if kept.is_empty() {
+                shard.kept = None;
+            }
         }
     }
 
-    /// Removes the entry at `old`, and says whether it was there.
-    pub(crate) fn remove(&self, hash: u64, old: Place) -> bool {
-        self.shard(hash).change(|shard| match shard.find(self.tag(hash), old) {
-            Some(slot) => {
-                shard.remove(slot);
-                true
-            }
-            None => false,
-        })
+    /// Changes a shard, and takes note of where its table is then.
+    fn change<T>(&self, cell: &ShardCell, change: impl FnOnce(&mut Shard) -> T) -> T {
+        let mut shard = write(&cell.shard);
+        let len_before = shard.slots.len();
+        let result = change(&mut shard);
+        let len = shard.slots.len();
+        if len != len_before {
+            cell.table_address.store(shard.slots.as_ptr().addr(), Ordering::Relaxed);
+            cell.table_len.store(len, Ordering::Relaxed);
+            self.table_bytes.fetch_add(len * size_of::<u64>(), Ordering::Relaxed);
+            self.table_bytes.fetch_sub(len_before * size_of::<u64>(), Ordering::Relaxed);
+        }
+        result
+    }
+
+    /// Not in one step, which would cost as much as the rest: there is one writer.
+    fn add_to_count(&self, n: i64) {
+        let count = self.count.load(Ordering::Relaxed);
+        self.count.store(count.wrapping_add_signed(n), Ordering::Relaxed);
     }
 
     /// Starts the cache miss that a call of `prefetch` would wait for.
@@ -154,13 +231,13 @@ impl Keydir {
 
     /// Keys in the keydir.
     pub(crate) fn len(&self) -> u64 {
-        self.shards.iter().map(|cell| read(&cell.shard).count as u64).sum()
+        self.count.load(Ordering::Relaxed)
     }
 
-    /// Bytes of memory it takes.
+    /// Bytes of memory it takes, without what is kept for snapshots.
     pub(crate) fn memory(&self) -> u64 {
-        let slots: usize = self.shards.iter().map(|cell| read(&cell.shard).slots.len()).sum();
-        (slots * size_of::<u64>() + self.shards.len() * size_of::<ShardCell>()) as u64
+        let tables = self.table_bytes.load(Ordering::Relaxed);
+        (tables + self.shards.len() * size_of::<ShardCell>()) as u64
     }
 
     pub(crate) fn shard_count(&self) -> usize {
@@ -186,15 +263,21 @@ impl Keydir {
     /// Forgets everything.
     pub(crate) fn clear(&self) {
         for cell in &self.shards {
-            cell.change(|shard| *shard = Shard::default());
+            self.change(cell, |shard| *shard = Shard::default());
         }
+        self.count.store(0, Ordering::Relaxed);
     }
 
-    /// Every place in a shard, in their order: the record that each key of it has now.
-    pub(crate) fn places(&self, shard: usize) -> Vec<Place> {
+    /// Every place in a shard, in their order: the record that each key of it has now, and of those that have changed
+    /// since, the one that it had at `seq`.
+    pub(crate) fn places(&self, shard: usize, seq: u64) -> Vec<Place> {
         let mut places: Vec<_> = {
             let shard = read(&self.shards[shard].shard);
-            shard.slots.iter().filter(|&&slot| slot != 0).map(|&slot| place_of(slot)).collect()
+            let kept = shard.kept.iter().flat_map(|kept| kept.iter());
+            let kept = kept.filter(|((_, born), kept)| *born <= seq && seq < kept.died);
+            let kept = kept.map(|(_, kept)| kept.place);
+            let slots = shard.slots.iter().filter(|&&slot| slot != 0);
+            slots.map(|&slot| place_of(slot)).chain(kept).collect()
         };
         places.sort_unstable();
         places
@@ -202,13 +285,14 @@ impl Keydir {
 
     /// Fills an empty shard at once, with entries of hashes that belong to it.
     pub(crate) fn fill(&self, shard: usize, entries: &[(u64, Place)]) {
-        self.shards[shard].change(|shard| {
+        self.change(&self.shards[shard], |shard| {
             debug_assert_eq!(shard.count, 0, "a shard is filled once, when the store is opened");
             shard.resize_for(entries.len());
             for &(hash, place) in entries {
                 shard.insert(self.tag(hash), place);
             }
         });
+        self.count.fetch_add(entries.len() as u64, Ordering::Relaxed);
     }
 
     fn shard(&self, hash: u64) -> &ShardCell {
@@ -225,6 +309,16 @@ impl Keydir {
 struct Shard {
     slots: Box<[u64]>,
     count: usize,
+    /// What snapshots still see, by hash and sequence number.
+    #[expect(clippy::box_collection, reason = "rarely there, and a shard fits one cache line")]
+    kept: Option<Box<BTreeMap<(u64, u64), Kept>>>,
+}
+
+/// An old record that a snapshot still sees.
+#[derive(Debug)]
+struct Kept {
+    place: Place,
+    died: u64,
 }
 
 fn entry(tag: u64, place: Place) -> u64 {
@@ -273,6 +367,18 @@ impl Shard {
             }
         });
         found
+    }
+
+    /// The sequence number of the old record that is kept at this place.
+    fn find_kept(&self, hash: u64, place: Place) -> Option<u64> {
+        let of_hash = self.kept.as_ref()?.range((hash, 0)..=(hash, u64::MAX));
+        of_hash.filter(|(_, kept)| kept.place == place).map(|(&(_, born), _)| born).next()
+    }
+
+    fn keep(&mut self, hash: u64, place: Place, keep: Option<Lifetime>) {
+        if let Some(Lifetime { born, died }) = keep {
+            self.kept.get_or_insert_default().insert((hash, born), Kept { place, died });
+        }
     }
 
     fn insert(&mut self, tag: u64, place: Place) {
@@ -364,12 +470,12 @@ mod tests {
                     model.insert(hash, place(step));
                 }
                 (Some(old), 0) => {
-                    assert!(keydir.remove(hash, old));
+                    assert!(keydir.remove(hash, old, None));
                     model.remove(&hash);
                 }
                 (Some(old), _) => {
-                    assert!(!keydir.replace(hash, place(step + 1), place(step)));
-                    assert!(keydir.replace(hash, old, place(step)));
+                    assert!(!keydir.replace(hash, place(step + 1), place(step), None));
+                    assert!(keydir.replace(hash, old, place(step), None));
                     model.insert(hash, place(step));
                 }
             }
@@ -378,7 +484,7 @@ mod tests {
         for (&hash, &place) in &model {
             assert!(keydir.holds(hash, place));
         }
-        let mut places: Vec<_> = (0..4).flat_map(|shard| keydir.places(shard)).collect();
+        let mut places: Vec<_> = (0..4).flat_map(|shard| keydir.places(shard, u64::MAX)).collect();
         let mut expected: Vec<_> = model.values().copied().collect();
         places.sort_unstable();
         expected.sort_unstable();
@@ -393,7 +499,7 @@ mod tests {
         }
         let full = keydir.memory();
         for n in 0..10_000 {
-            assert!(keydir.remove(scramble(n), place(n)));
+            assert!(keydir.remove(scramble(n), place(n), None));
         }
         assert_eq!(keydir.len(), 0);
         assert!(keydir.memory() * 100 < full);
@@ -419,8 +525,32 @@ mod tests {
             keydir.insert(42 << 40, place(n));
         }
         assert_eq!(keydir.candidates(42 << 40).iter().count(), 10);
-        assert!(keydir.remove(42 << 40, place(3)));
+        assert!(keydir.remove(42 << 40, place(3), None));
         assert!(!keydir.holds(42 << 40, place(3)));
         assert_eq!(keydir.candidates(42 << 40).iter().count(), 9);
+    }
+
+    #[test]
+    fn what_is_kept_is_seen_at_its_time_moved_by_merge_and_let_go() {
+        let keydir = Keydir::with_shard_bits(1);
+        let (hash, seen) = (7 << 40, |keydir: &Keydir, seq| keydir.kept(7 << 40, seq));
+        keydir.insert(hash, place(1));
+        let first = Lifetime { born: 10, died: 20 };
+        assert!(keydir.replace(hash, place(1), place(2), Some(first)));
+        assert!(keydir.remove(hash, place(2), Some(Lifetime { born: 20, died: 30 })));
+        assert_eq!(keydir.len(), 0);
+        for (seq, expected) in [(9, None), (10, Some(1)), (19, Some(1)), (20, Some(2)), (30, None)]
+        {
+            let expected: Vec<_> = expected.map(place).into_iter().collect();
+            assert_eq!(seen(&keydir, seq), expected, "{seq}");
+            assert_eq!(keydir.places(0, seq), expected, "{seq}");
+        }
+        assert!(keydir.holds(hash, place(1)));
+        assert_eq!(keydir.relocate(hash, place(1), place(9)), Relocated::Kept);
+        assert_eq!(keydir.relocate(hash, place(1), place(8)), Relocated::Gone);
+        assert_eq!(seen(&keydir, 10), [place(9)]);
+        keydir.forget(hash, 10);
+        assert!(!keydir.holds(hash, place(9)));
+        assert_eq!(seen(&keydir, 20), [place(2)]);
     }
 }

@@ -38,6 +38,7 @@ mod directory;
 mod durable;
 mod engine;
 mod error;
+mod expiry;
 mod files;
 #[cfg(feature = "testing")]
 pub mod fs;
@@ -57,18 +58,22 @@ mod merged_file;
 mod name;
 mod options;
 mod place;
+mod read;
 mod record;
 mod recovery;
 mod scan;
 mod seal;
+mod snapshot;
 mod stats;
 mod sync;
+mod update;
 mod value;
 mod writer;
 
 pub use batch::WriteBatch;
 pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
+pub use expiry::Expiry;
 #[cfg(feature = "testing")]
 pub use inspect::dump;
 pub use iter::{Iter, Keys};
@@ -76,5 +81,6 @@ pub use merge::{MergeProgress, MergeReport};
 pub use options::{Durability, IoMode, MergePolicy, Options};
 pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use recovery::{Cut, Recovery};
-pub use stats::{FileStats, Latency, Stats};
+pub use snapshot::Snapshot;
+pub use stats::{FileStats, Latency, SnapshotStats, Stats};
 pub use value::Value;

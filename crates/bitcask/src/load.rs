@@ -43,7 +43,7 @@ impl LoadSource {
         self.data.sealed.store(false, Ordering::Release);
         // The hint's header, which checked out, proves that the file is durable up to there: damage is an error.
         let HintOf { entries, .. } = hint_of(dir, &*dir.open_file(&self.data.path)?, &self.data)?;
-        self.tail.extend(entries.into_iter().filter(|entry| entry.offset < hint.header.covered));
+        self.tail.extend(entries.into_iter().filter(|entry| entry.offset() < hint.header.covered));
         self.tail.sort_unstable_by_key(|entry| entry.hash);
         Ok(())
     }
@@ -59,6 +59,7 @@ pub(crate) fn load(dir: &Directory, mut sources: Vec<LoadSource>) -> Result<()> 
     let mut given_up = Vec::new();
     while let Err(BadHint(index)) = load_all(dir, &sources)? {
         dir.keydir.clear();
+        dir.expiries.clear();
         for source in &sources {
             source.data.dead.store(0, Ordering::Relaxed);
             source.data.tombstones.store(0, Ordering::Relaxed);
@@ -146,8 +147,11 @@ fn load_shards(
             gathered.extend(mine.iter().map(|&entry| Entry { source, entry }));
             *tail = rest;
         }
-        // Newest first within a hash. A record that a merge had moved when the power went is there twice.
-        gathered.sort_by_key(|e| (e.entry.hash, std::cmp::Reverse(e.entry.seq)));
+        // Newest first within a hash. A record that a merge had moved when the power went is there twice; if it has
+        // become a tombstone on the way, that counts.
+        let newest_first =
+            |e: &Entry| (e.entry.hash, std::cmp::Reverse(e.entry.seq), !e.entry.is_tombstone());
+        gathered.sort_by_key(newest_first);
         live.clear();
         for group in gathered.chunk_by(|a, b| a.entry.hash == b.entry.hash) {
             settle_group(dir, sources, group, &mut live)?;
@@ -164,8 +168,8 @@ fn settle_group(
     group: &[Entry],
     live: &mut Vec<(u64, crate::place::Place)>,
 ) -> Result<()> {
-    if !group.iter().any(|e| e.entry.collides) {
-        settle_key(sources, group, live);
+    if !group.iter().any(|e| e.entry.collides()) {
+        settle_key(dir, sources, group, live);
         return Ok(());
     }
     // Different keys may share this hash: read them.
@@ -173,7 +177,7 @@ fn settle_group(
     let mut scratch = Vec::new();
     for e in group {
         let data = &sources[e.source].data;
-        let record = data.record(data.place(e.entry.offset), &mut scratch)?;
+        let record = data.record(data.place(e.entry.offset()), &mut scratch)?;
         match keys.iter_mut().find(|(key, _)| key == record.key) {
             Some((_, entries)) => entries.push(*e),
             None => keys.push((record.key.to_owned(), vec![*e])),
@@ -184,28 +188,31 @@ fn settle_group(
         "hints hold the hashes of their keys"
     );
     for (_, entries) in keys {
-        settle_key(sources, &entries, live);
+        settle_key(dir, sources, &entries, live);
     }
     Ok(())
 }
 
 /// The newest record of a key counts, the others are dead.
 fn settle_key(
+    dir: &Directory,
     sources: &[LoadSource],
     newest_first: &[Entry],
     live: &mut Vec<(u64, crate::place::Place)>,
 ) {
     let Some((newest, older)) = newest_first.split_first() else { return };
     let data = &sources[newest.source].data;
-    if !newest.entry.tombstone {
-        live.push((newest.entry.hash, data.place(newest.entry.offset)));
+    let HintEntry { hash, expires_ms, .. } = newest.entry;
+    if !newest.entry.is_tombstone() && !dir.time.has_passed(expires_ms) {
+        live.push((hash, data.place(newest.entry.offset())));
+        dir.expiries.add(expires_ms, hash);
     } else if older.is_empty() {
         // Nothing is left for it to hide.
-        data.add_dead(newest.entry.len);
+        data.add_dead(newest.entry.len());
     } else {
-        data.tombstones.fetch_add(newest.entry.len, Ordering::Relaxed);
+        data.tombstones.fetch_add(newest.entry.len(), Ordering::Relaxed);
     }
     for e in older {
-        sources[e.source].data.add_dead(e.entry.len);
+        sources[e.source].data.add_dead(e.entry.len());
     }
 }

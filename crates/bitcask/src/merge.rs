@@ -2,8 +2,9 @@
 //!
 //! A step takes a few sealed files whose live records fit into one, and makes of them one new file:
 //!
-//! 1. Read each input from front to back. A value is copied if the keydir has it at this very place; a tombstone if it
-//!    may still hide something. Everything is checked before it is copied.
+//! 1. Read each input from front to back. A value is copied if the keydir has it at this very place, or keeps it for a
+//!    snapshot; a tombstone if it may still hide something. A value that has expired is a tombstone. Everything is
+//!    checked before it is copied.
 //! 2. Make the *log* durable: what superseded the records that were not copied may be a moment old, and must not be lost
 //!    when they are. Have the log say so, because a log file whose predecessor is gone counts only if that one is
 //!    known to have been durable. Make the output durable; its end mark says how far the log is.
@@ -16,7 +17,8 @@
 //!
 //! A tombstone is dropped when no *other* file, the other inputs included, holds an older record with its hash.
 //! The other inputs count because names are removed one by one, and a crash may bring any of them back; so a tombstone
-//! whose last old record goes in this step goes in the next. Its own file does not count: they go together.
+//! whose last old record goes in this step goes in the next. Its own file does not count: they go together, unless a
+//! snapshot still sees the older record.
 
 use std::collections::{HashMap, VecDeque};
 use std::ops::ControlFlow;
@@ -30,10 +32,11 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::header::FileKind;
 use crate::hint::{HintCursor, HintFile, HintHeader};
+use crate::keydir::Relocated;
 use crate::merged_file::{HiddenIn, Origin, Output};
 use crate::name;
 use crate::options::MergePolicy;
-use crate::record::{self, Flags, MARK_LEN};
+use crate::record::{self, Flags, MARK_LEN, Record};
 use crate::recovery::attach_file;
 use crate::scan::Scanner;
 use crate::seal::publish_hint;
@@ -111,6 +114,7 @@ impl Engine {
     pub(crate) fn merge_everything(&self, on_progress: OnProgress<'_>) -> Result<MergeReport> {
         let _merging = self.keeper.wait_for_merge();
         self.check_open()?;
+        self.drop_expired()?;
         self.sync_all()?;
         self.finish_active_if_dead()?;
         self.sync_all()?;
@@ -144,6 +148,7 @@ impl Engine {
             return Ok(true);
         }
         let _merging = self.keeper.wait_for_merge();
+        self.drop_expired()?;
         let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < self.small_bytes();
         let reaches = |file: &DataFile, ratio: f64, bytes: u64| {
             let (dead, len) = (self.reclaimable(file), file.len.load(Ordering::Relaxed));
@@ -226,12 +231,14 @@ impl Engine {
         Ok(())
     }
 
-    /// The inputs' tombstones that may still hide an older record in another file.
-    fn tombstones_needed(&self, inputs: &[Arc<DataFile>]) -> Result<Needed> {
+    /// The inputs' tombstones, and values that have expired at `time_ms`, that may still hide an older record in another
+    /// file; or in their own, if a snapshot may have it copied.
+    fn tombstones_needed(&self, inputs: &[Arc<DataFile>], time_ms: u64) -> Result<Needed> {
         let mut needed = Needed::new();
+        let snapshots = self.dir.snapshots.any();
         for input in inputs {
             let tombstones = match self.hint(input)? {
-                Some(hint) => hint.tombstones()?.ok(),
+                Some(hint) => hint.gone(time_ms)?.ok(),
                 None => None,
             };
             let Some(tombstones) = tombstones else {
@@ -240,7 +247,7 @@ impl Engine {
             let Some(seq_max) = tombstones.iter().map(|&(_, seq)| seq).max() else { continue };
             for other in self.dir.files.files() {
                 let newer = other.seq_min.load(Ordering::Acquire) > seq_max;
-                if other.id != input.id && !newer {
+                if (other.id != input.id || snapshots) && !newer {
                     let is_input = inputs.iter().any(|input| input.id == other.id);
                     let hidden_in = if is_input { HiddenIn::Inputs } else { HiddenIn::Others };
                     self.add_needed(&tombstones, &other, hidden_in, &mut needed)?;
@@ -343,7 +350,8 @@ impl<'a> Job<'a> {
         let engine = self.engine;
         let dir = &engine.dir;
         let removals = dir.files.removals();
-        let needed = engine.tombstones_needed(inputs)?;
+        let time_ms = dir.time.now_ms();
+        let needed = (engine.tombstones_needed(inputs, time_ms)?, time_ms);
         let mut output = None;
         let copied = inputs
             .iter()
@@ -376,7 +384,7 @@ impl<'a> Job<'a> {
     fn copy_live(
         &mut self,
         input: &Arc<DataFile>,
-        needed: &Needed,
+        needed: &(Needed, u64),
         live_bytes: u64,
         output: &mut Option<Output>,
     ) -> std::result::Result<(), Stop> {
@@ -391,12 +399,11 @@ impl<'a> Job<'a> {
                 break;
             }
             let (hash, place) = (dir.hash(record.key), input.place(offset));
-            let origin = if record.flags.has(Flags::VALUE) {
-                dir.keydir.holds(hash, place).then_some(Origin::Live(place))
-            } else if record.flags.has(Flags::TOMBSTONE) {
-                needed.get(&record.seq).copied().map(Origin::Tombstone)
+            let is_held = record.flags.has(Flags::VALUE) && dir.keydir.holds(hash, place);
+            let origin = if is_held {
+                Some(Origin::Live(place))
             } else {
-                None
+                self.hides(&record, needed).map(Origin::Tombstone)
             };
             if let Some(origin) = origin {
                 if output.is_none() {
@@ -418,6 +425,17 @@ impl<'a> Job<'a> {
         self.advance(scanner.offset() - looked_at, output.as_ref())
     }
 
+    /// Where older records are that this one hides, which is not in the keydir: a tombstone, or a value that has expired.
+    fn hides(&self, record: &Record<'_>, (needed, time_ms): &(Needed, u64)) -> Option<HiddenIn> {
+        let expired_since =
+            record.expires_ms > *time_ms && self.engine.dir.time.has_passed(record.expires_ms);
+        if expired_since {
+            // Nobody looked, when the step began, for what it hides.
+            return Some(HiddenIn::Others);
+        }
+        needed.get(&record.seq).copied()
+    }
+
     /// Reports progress, and waits as pause and rate ask for.
     fn advance(&mut self, bytes: u64, output: Option<&Output>) -> std::result::Result<(), Stop> {
         let engine = self.engine;
@@ -434,7 +452,7 @@ impl<'a> Job<'a> {
             let now_ns = engine.dir.clock.monotonic_ns();
             let due_ns = self.started_ns + u64::try_from(due_ns).unwrap_or(u64::MAX / 2);
             let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
-            if engine.dir.options.threads && !wait.is_zero() && !engine.keeper.sleep(wait, false) {
+            if engine.dir.options.threads && !wait.is_zero() && !engine.keeper.sleep(wait) {
                 return Err(Stop::Asked);
             }
             // Time that was lost to pauses is not made up for.
@@ -453,18 +471,18 @@ impl<'a> Job<'a> {
         }
         engine.sync_all()?;
         let durable = lock(&engine.writer).durable();
-        output.map_or(Ok(()), |output| output.finish(durable))
+        output.map_or(Ok(()), |output| output.finish(durable, engine.dir.time.now_ms()))
     }
 
     /// Gives the output its hint and its name, and moves the keydir's entries to it.
     fn publish(&mut self, output: Output, removals: u64) -> Result<()> {
         let dir = &self.engine.dir;
         let Output { path, id, seed, end, digest, seq_max, mut entries, origins, .. } = output;
-        let copies: Vec<_> = entries.iter().map(|e| (e.hash, e.offset, e.len)).collect();
+        let copies: Vec<_> = entries.iter().map(|e| (e.hash, e.offset(), e.len())).collect();
         let covered = end - MARK_LEN as u64;
-        let (count, seq_min) = (0, 0);
+        let (ended, file_id) = (true, id);
         let header =
-            HintHeader { ended: true, seed, file_id: id, covered, count, seq_max, seq_min, digest };
+            HintHeader { ended, seed, file_id, covered, seq_max, digest, ..HintHeader::default() };
         // First, because it may find the disk full, and without its data file a hint is nothing.
         publish_hint(dir, header, &mut entries).inspect_err(|_| {
             // Ignored: what is left of it is swept when the store is opened.
@@ -484,7 +502,8 @@ impl<'a> Job<'a> {
                     data.tombstones.fetch_add(len, Ordering::Relaxed);
                 }
                 Origin::Live(old) => {
-                    if !dir.keydir.replace(hash, old, data.place(offset)) {
+                    // What only a snapshot sees is dead already.
+                    if dir.keydir.relocate(hash, old, data.place(offset)) != Relocated::Live {
                         data.add_dead(len);
                     }
                 }

@@ -9,7 +9,7 @@ use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::hint::HintEntry;
 use crate::name;
 use crate::place::Place;
-use crate::record::{self, Fields, Flags, LogPosition, MARK_LEN, Mark, Record, record_len};
+use crate::record::{self, Fields, Flags, LogPosition, MARK_LEN, Mark, NEVER, Record};
 use crate::sync::lock;
 
 /// Bytes written at a time.
@@ -87,25 +87,18 @@ impl Output {
         }
     }
 
-    /// Appends a record that was just checked, as a record of its own.
+    /// Appends a record that was just checked, as a record of its own. A value that has expired becomes a tombstone.
     pub(crate) fn copy(&mut self, record: &Record<'_>, hash: u64, origin: Origin) -> Result<()> {
         let offset = self.end;
-        let flags = record.flags.without(Flags::MEMBER);
-        let fields = Fields {
-            flags,
-            seq: record.seq,
-            time_ms: record.time_ms,
-            key: record.key,
-            value: record.value,
-        };
+        let fields = copied(record, origin);
         self.append(&fields)?;
-        self.entries.push(HintEntry::of(hash, offset, record));
+        self.entries.push(HintEntry::new(hash, offset, &fields));
         self.origins.push(origin);
         Ok(())
     }
 
     fn append(&mut self, fields: &Fields<'_>) -> Result<()> {
-        let len = record_len(fields.key.len(), fields.value.len());
+        let len = fields.record_len();
         let start = self.buffer.len();
         self.buffer
             .resize(start + usize::try_from(len).expect("a record fits the address space"), 0);
@@ -129,15 +122,30 @@ impl Output {
         Ok(())
     }
 
-    /// Ends the file, cuts it to its length and makes it durable. Its mark says how far the log is.
-    pub(crate) fn finish(&mut self, durable: LogPosition) -> Result<()> {
+    /// Ends the file, cuts it to its length and makes it durable. Its mark says how far the log is, and what time.
+    pub(crate) fn finish(&mut self, durable: LogPosition, time_ms: u64) -> Result<()> {
         let value = Mark { durable, digest: self.digest, seed: self.seed }.encode();
         let flags = Flags::MARK.and(Flags::END);
-        self.append(&Fields { flags, seq: self.seq_max, time_ms: 0, key: &[], value: &value })?;
+        let (seq, expires_ms) = (self.seq_max, NEVER);
+        self.append(&Fields { flags, seq, time_ms, expires_ms, key: &[], value: &value })?;
         self.write()?;
         self.file
             .set_len(self.end)
             .and_then(|()| self.file.sync())
             .map_err(|e| Error::io("cannot sync", &self.path, e))
+    }
+}
+
+/// What is written of a record.
+fn copied<'a>(record: &Record<'a>, origin: Origin) -> Fields<'a> {
+    let Record { flags, seq, time_ms, expires_ms, key, value, .. } = *record;
+    let flags = flags.without(Flags::MEMBER);
+    match origin {
+        Origin::Tombstone(_) => {
+            let collides = if flags.has(Flags::COLLIDES) { Flags::COLLIDES } else { Flags::NONE };
+            let flags = Flags::TOMBSTONE.and(collides);
+            Fields { flags, seq, time_ms, expires_ms: NEVER, key, value: &[] }
+        }
+        Origin::Live(_) => Fields { flags, seq, time_ms, expires_ms, key, value },
     }
 }

@@ -18,6 +18,9 @@ pub const KEY_LEN_MAX: usize = 65_535;
 /// The longest value.
 pub const VALUE_LEN_MAX: u64 = 4_294_967_295;
 
+/// The expiry of what never expires.
+pub(crate) const NEVER: u64 = u64::MAX;
+
 const EXPIRY_LEN: usize = 8;
 const CHECKSUM_LEN: usize = 4;
 const ZEROS: &[u8] = &[0; ALIGNMENT];
@@ -39,7 +42,8 @@ impl Flags {
 
     const CHANGE: u16 = Self::VALUE.0 | Self::TOMBSTONE.0;
     const KIND: u16 = Self::CHANGE | Self::FRAME.0 | Self::MARK.0;
-    const UNDERSTOOD: u16 = Self::KIND | Self::MEMBER.0 | Self::COLLIDES.0 | Self::END.0;
+    const UNDERSTOOD: u16 =
+        Self::KIND | Self::MEMBER.0 | Self::COLLIDES.0 | Self::END.0 | Self::EXPIRES.0;
     /// Bits that no version has a meaning for: set, they are damage and not the future.
     const NEVER: u16 = 0xf080;
 
@@ -77,8 +81,21 @@ pub(crate) struct Fields<'a> {
     pub(crate) flags: Flags,
     pub(crate) seq: u64,
     pub(crate) time_ms: u64,
+    /// When it expires, or [`NEVER`]. The flag `EXPIRES` follows from it.
+    pub(crate) expires_ms: u64,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
+}
+
+impl Fields<'_> {
+    /// Bytes of the record.
+    pub(crate) fn record_len(&self) -> u64 {
+        record_len(self.key.len(), self.value.len(), self.expires_ms)
+    }
+
+    fn header_len(&self) -> usize {
+        RECORD_HEADER_LEN + expiry_len(self.expires_ms)
+    }
 }
 
 /// What is read.
@@ -87,6 +104,8 @@ pub(crate) struct Record<'a> {
     pub(crate) flags: Flags,
     pub(crate) seq: u64,
     pub(crate) time_ms: u64,
+    /// When it expires, or [`NEVER`].
+    pub(crate) expires_ms: u64,
     pub(crate) key: &'a [u8],
     pub(crate) value: &'a [u8],
     pub(crate) checksum: u32,
@@ -124,15 +143,27 @@ impl std::fmt::Display for Fault {
 }
 
 /// Bytes that a record takes, padding included. In 64 bits, because a value may be 4 GiB long.
-pub(crate) fn record_len(key_len: usize, value_len: usize) -> u64 {
-    (RECORD_HEADER_LEN as u64 + key_len as u64 + value_len as u64)
-        .next_multiple_of(ALIGNMENT as u64)
+pub(crate) fn record_len(key_len: usize, value_len: usize, expires_ms: u64) -> u64 {
+    let header_len = RECORD_HEADER_LEN + expiry_len(expires_ms);
+    (header_len as u64 + key_len as u64 + value_len as u64).next_multiple_of(ALIGNMENT as u64)
+}
+
+fn expiry_len(expires_ms: u64) -> usize {
+    if expires_ms == NEVER { 0 } else { EXPIRY_LEN }
 }
 
 /// Writes a record that will lie at `offset` into `bytes`, which has exactly its length. Gives its checksum.
 pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u8]) -> u32 {
-    let (checksum, body) = bytes.split_at_mut(CHECKSUM_LEN);
-    let (header, rest) = body.split_at_mut(RECORD_HEADER_LEN - CHECKSUM_LEN);
+    let sum = encode_body(fields, offset, seed, bytes);
+    put_checksum(bytes, sum);
+    sum
+}
+
+/// Writes all of a record but its checksum, which it gives. Until that is there, too, no other process takes the
+/// bytes for a record.
+pub(crate) fn encode_body(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u8]) -> u32 {
+    let (_, body) = bytes.split_at_mut(CHECKSUM_LEN);
+    let (header, rest) = body.split_at_mut(fields.header_len() - CHECKSUM_LEN);
     let (key, rest) = rest.split_at_mut(fields.key.len());
     let (value, padding) = rest.split_at_mut(fields.value.len());
     debug_assert!(padding.len() < ALIGNMENT, "the buffer has the record's length");
@@ -142,9 +173,12 @@ pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u
     value.copy_from_slice(fields.value);
     padding.fill(0);
 
-    let sum = crc32c::crc32c_append(start(seed, offset), body);
-    checksum.copy_from_slice(&sum.to_le_bytes());
-    sum
+    crc32c::crc32c_append(start(seed, offset), body)
+}
+
+/// Makes a record of what [`encode_body`] wrote.
+pub(crate) fn put_checksum(bytes: &mut [u8], sum: u32) {
+    put(bytes, 0, &sum.to_le_bytes());
 }
 
 /// What comes before the value of a record, what comes after it, and its checksum: for large values, which are
@@ -154,7 +188,7 @@ pub(crate) fn encode_around(
     offset: u64,
     seed: u32,
 ) -> (Vec<u8>, &'static [u8], u32) {
-    let mut before = vec![0; RECORD_HEADER_LEN];
+    let mut before = vec![0; fields.header_len()];
     if let Some(header) = before.get_mut(CHECKSUM_LEN..) {
         put_header(header, fields);
     }
@@ -176,9 +210,15 @@ fn put_header(header: &mut [u8], fields: &Fields<'_>) {
         u32::try_from(fields.value.len()).expect("limits were checked at the front door");
     // One store for the three, because the checksum reads them back as one word at once.
     let lens = u64::from(key_len) << 16 | u64::from(value_len) << 32;
-    put(header, 0, &(u64::from(fields.flags.0) | lens).to_le_bytes());
+    let expires = fields.expires_ms != NEVER;
+    let flags = fields.flags.without(Flags::EXPIRES);
+    let flags = if expires { flags.and(Flags::EXPIRES) } else { flags };
+    put(header, 0, &(u64::from(flags.0) | lens).to_le_bytes());
     put(header, 8, &fields.seq.to_le_bytes());
     put(header, 16, &fields.time_ms.to_le_bytes());
+    if expires {
+        put(header, 24, &fields.expires_ms.to_le_bytes());
+    }
 }
 
 #[expect(clippy::indexing_slicing, reason = "offsets are constants within a header of fixed size")]
@@ -215,8 +255,12 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
     if !flags.is_plausible() {
         return Err(Fault::Flags(flags.0));
     }
-    let expiry_len = if flags.has(Flags::EXPIRES) { EXPIRY_LEN } else { 0 };
-    let (_, rest) = rest.split_at_checked(expiry_len).ok_or(Fault::Short)?;
+    let (expires_ms, rest) = if flags.has(Flags::EXPIRES) {
+        let (expires_ms, rest) = take(rest)?;
+        (u64::from_le_bytes(expires_ms), rest)
+    } else {
+        (NEVER, rest)
+    };
     let (key, rest) =
         rest.split_at_checked(u16::from_le_bytes(key_len).into()).ok_or(Fault::Short)?;
     let value_len = usize::try_from(u32::from_le_bytes(value_len)).ok().ok_or(Fault::Short)?;
@@ -230,6 +274,7 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
         flags,
         seq: u64::from_le_bytes(seq),
         time_ms: u64::from_le_bytes(time_ms),
+        expires_ms,
         key,
         value,
         checksum: u32::from_le_bytes(checksum),
@@ -350,10 +395,11 @@ mod tests {
             flags: Flags::VALUE,
             seq: 7,
             time_ms: 1_700_000_000_000,
+            expires_ms: NEVER,
             key: b"key",
             value: b"some value",
         };
-        let mut bytes = vec![0xaa; usize::try_from(record_len(3, 10)).unwrap()];
+        let mut bytes = vec![0xaa; usize::try_from(fields.record_len()).unwrap()];
         encode(&fields, 64, 99, &mut bytes);
         bytes
     }
@@ -370,14 +416,19 @@ mod tests {
 
     #[test]
     fn a_record_in_parts_has_the_same_bytes() {
-        for value_len in 0..9 {
+        for (value_len, expires_ms) in (0..9).flat_map(|len| [(len, NEVER), (len, 77)]) {
             let value = &b"123456789"[..value_len];
-            let fields = Fields { flags: Flags::VALUE, seq: 7, time_ms: 8, key: b"key", value };
-            let mut whole = vec![0xaa; usize::try_from(record_len(3, value_len)).unwrap()];
+            let flags = Flags::VALUE;
+            let fields = Fields { flags, seq: 7, time_ms: 8, expires_ms, key: b"key", value };
+            let mut whole = vec![0xaa; usize::try_from(fields.record_len()).unwrap()];
             let checksum = encode(&fields, 64, 99, &mut whole);
             let (before, after, sum) = encode_around(&fields, 64, 99);
             assert_eq!([&before[..], value, after].concat(), whole);
             assert_eq!(sum, checksum);
+            let record = decode(&whole, 64, 99).unwrap();
+            assert_eq!((record.value, record.expires_ms), (value, expires_ms));
+            assert_eq!(record.flags.has(Flags::EXPIRES), expires_ms != NEVER);
+            assert_eq!(claimed_len(&whole), Ok(whole.len() as u64));
         }
     }
 

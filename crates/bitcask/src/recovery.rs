@@ -145,6 +145,8 @@ struct Found {
     closed: bool,
     /// Where the last mark is, and the digest that it has.
     last_mark: (u64, u32),
+    /// The latest time in a mark.
+    time_ms: u64,
     /// Why the bytes at `end` are no record; none if nothing or only zeros are there.
     fault: Option<String>,
     scanned: bool,
@@ -185,6 +187,7 @@ pub(crate) fn recover(
         next_seq: seqs.unwrap_or(0).saturating_add(1),
         next_file_id: listing.largest_id().saturating_add(1),
         durable: LogPosition::default(),
+        time_ms: logs.iter().chain(&merged).map(|found| found.time_ms).max().unwrap_or(0),
         closed: true,
         active: None,
     };
@@ -207,6 +210,7 @@ pub(crate) fn recover(
     }
     report.scanned_files = logs.iter().chain(&merged).filter(|found| found.scanned).count();
     report.hinted_files = logs.len() + merged.len() - report.scanned_files;
+    dir.time.not_before(end.time_ms);
     let active = end.active.as_ref().map(|active| active.id);
     let writer = Writer::resume(dir, end)?;
 
@@ -259,6 +263,7 @@ fn find(
         ended: false,
         closed: false,
         last_mark: (0, 0),
+        time_ms: 0,
         fault: None,
         scanned: false,
     };
@@ -336,6 +341,7 @@ impl Found {
             && record.flags.has(Flags::END) == header.ended
             && mark.is_ok_and(|mark| mark.digest == header.digest);
         if agrees {
+            self.time_ms = record.time_ms;
             *proven =
                 (*proven).max(mark.map_or_else(|_| LogPosition::default(), |mark| mark.durable));
             self.seq_max = header.seq_max;
@@ -393,6 +399,7 @@ impl Found {
                 let mark = Mark::decode(record.value)
                     .map_err(|fault| Error::corrupt(fault.to_string(), &self.path, offset))?;
                 *proven = (*proven).max(mark.durable);
+                self.time_ms = self.time_ms.max(record.time_ms);
                 self.closed = mark.durable == here;
                 self.ended = record.flags.has(Flags::END);
                 self.last_mark = (offset, mark.digest);

@@ -55,16 +55,15 @@ pub(crate) fn hint_of(dir: &Directory, file: &dyn File, data: &DataFile) -> Resu
     let Some(mark) = mark else {
         return Err(Error::corrupt("the file has no mark", &data.path, scanner.offset()));
     };
-    entries.retain(|entry: &HintEntry| entry.offset < mark_at);
+    entries.retain(|entry: &HintEntry| entry.offset() < mark_at);
     let header = HintHeader {
         ended,
         seed: data.seed,
         file_id: data.id,
         covered: mark_at,
-        count: 0,
         seq_max,
-        seq_min: 0,
         digest: mark.digest,
+        ..HintHeader::default()
     };
     Ok(HintOf { header, entries })
 }

@@ -124,14 +124,36 @@ impl FileStats {
     }
 }
 
+/// A snapshot that lives: who holds it, since when, and what is kept for it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+#[non_exhaustive]
+pub struct SnapshotStats {
+    /// The sequence number of the last change that it sees.
+    pub seq: u64,
+    /// What it is for: a snapshot, an iterator, a transaction.
+    pub holder: &'static str,
+    /// The name of the thread that took it, if it has one.
+    pub thread: String,
+    /// When it was taken, milliseconds since 1970.
+    pub since_ms: u64,
+    /// Records that have changed since and are kept for it, and not for a newer one.
+    pub kept_records: u64,
+    /// Bytes of those records, which merge cannot give back before it ends.
+    pub kept_bytes: u64,
+}
+
 /// What [`Bitcask::stats`](crate::Bitcask::stats) tells.
 #[derive(Clone, Debug, PartialEq)]
 #[non_exhaustive]
 pub struct Stats {
     /// Keys in the store.
     pub keys: u64,
+    /// Keys that will expire.
+    pub expiring_keys: u64,
     /// Bytes of memory that the keydir takes.
     pub keydir_bytes: u64,
+    /// Snapshots that live, oldest first.
+    pub snapshots: Vec<SnapshotStats>,
     /// The largest sequence number given to a record.
     pub seq: u64,
     /// Whether files are mapped.

@@ -22,7 +22,7 @@ use crate::files::DataFile;
 use crate::fs::{Access, File, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::place::Place;
-use crate::record::{FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, record_len};
+use crate::record::{FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, NEVER};
 use crate::sync::atomic::Ordering;
 
 /// Space left on the disk for a hint, beside half the size of its file.
@@ -41,6 +41,8 @@ pub(crate) struct Writer {
     /// How far the log is durable, and how far it says so itself.
     durable: LogPosition,
     marked: LogPosition,
+    /// What time it is, as far as the log says.
+    marked_ms: u64,
     /// Changes of names in the directory, and how many of them are durable.
     names: u64,
     names_synced: u64,
@@ -85,6 +87,8 @@ pub(crate) struct LogEnd {
     pub(crate) next_seq: u64,
     pub(crate) next_file_id: u64,
     pub(crate) durable: LogPosition,
+    /// The latest time in any mark.
+    pub(crate) time_ms: u64,
     /// Whether the last record is a mark that covers all before it: the store was closed.
     pub(crate) closed: bool,
     /// The last file, if it can be appended to.
@@ -112,6 +116,7 @@ impl Writer {
             next_file_id: end.next_file_id,
             durable: end.durable,
             marked: if end.closed { end.durable } else { LogPosition::default() },
+            marked_ms: end.time_ms,
             names: 0,
             names_synced: 0,
             waiting_since: None,
@@ -185,8 +190,7 @@ impl Writer {
     /// that has space for it. Changes nothing if it fails. Gives whether a file was finished.
     pub(crate) fn make_room(&mut self, dir: &Directory, changes: &[Change<'_>]) -> Result<bool> {
         let frame = if changes.len() > 1 { FRAME_LEN as u64 } else { 0 };
-        let records: u64 =
-            changes.iter().map(|change| record_len(change.key().len(), change.value().len())).sum();
+        let records: u64 = changes.iter().map(Change::record_len).sum();
         // One mark before the records, and one to end the file.
         let needed = frame + records + 2 * MARK_LEN as u64;
         let deletes = changes.iter().all(|change| matches!(change, Change::Delete { .. }));
@@ -240,8 +244,14 @@ impl Writer {
         let mut first = None;
         for (index, change) in changes.iter().enumerate() {
             let flags = change.flags().and(member);
-            let (key, value) = (change.key(), change.value());
-            let fields = Fields { flags, seq: self.next_seq, time_ms, key, value };
+            let fields = Fields {
+                flags,
+                seq: self.next_seq,
+                time_ms,
+                expires_ms: change.expires_ms(),
+                key: change.key(),
+                value: change.value(),
+            };
             let place = match self.active_mut().append(fields, || collides(index)) {
                 Ok(place) => place,
                 Err(AppendError::Lookup(e)) => {
@@ -262,29 +272,23 @@ impl Writer {
         let active = self.active_mut();
         let (digest, seed) = (active.digest, active.data.seed);
         let value = Mark { durable: self.durable, digest, seed }.encode();
-        self.append_record(Fields { flags, seq: 0, time_ms, key: &[], value: &value });
+        self.append_record(flags, time_ms, &value);
         self.marked = self.durable;
+        self.marked_ms = self.marked_ms.max(time_ms);
     }
 
     fn append_frame(&mut self, time_ms: u64, changes: &[Change<'_>]) {
-        let lens =
-            changes.iter().map(|change| record_len(change.key().len(), change.value().len()));
+        let len = changes.iter().map(Change::record_len).sum();
         let count = u32::try_from(changes.len()).expect("the batch was checked at the front door");
-        let value = Frame { count, len: lens.sum() }.encode();
-        self.append_record(Fields {
-            flags: Flags::FRAME,
-            seq: 0,
-            time_ms,
-            key: &[],
-            value: &value,
-        });
+        self.append_record(Flags::FRAME, time_ms, &Frame { count, len }.encode());
     }
 
-    /// Appends one record under the next sequence number.
-    fn append_record(&mut self, fields: Fields<'_>) -> Place {
-        let fields = Fields { seq: self.next_seq, ..fields };
+    /// Appends a record without a key under the next sequence number.
+    fn append_record(&mut self, flags: Flags, time_ms: u64, value: &[u8]) {
+        let (seq, expires_ms) = (self.next_seq, NEVER);
         self.next_seq += 1;
-        self.active_mut().append(fields, || Ok(false)).expect("no collision was looked for")
+        let fields = Fields { flags, seq, time_ms, expires_ms, key: &[], value };
+        self.active_mut().append(fields, || Ok(false)).expect("no collision was looked for");
     }
 
     fn active_mut(&mut self) -> &mut Active {
@@ -356,7 +360,7 @@ impl Writer {
         // Reserved with every append; not so in a file that was opened again.
         active.allocate(dir, MARK_LEN as u64, Spare::NONE)?;
         let before = self.rollback_point();
-        self.append_mark(dir.clock.wall_ms(), Flags::MARK.and(Flags::END));
+        self.append_mark(dir.time.now_ms(), Flags::MARK.and(Flags::END));
         self.flush(before)?;
         let active = self.active.take().expect("it was there");
         tracing::info!(file = active.data.id, bytes = active.end, "finished a data file");
@@ -370,10 +374,7 @@ impl Writer {
             return Ok(());
         }
         if self.durable > self.marked {
-            self.active_mut().allocate(dir, MARK_LEN as u64, Spare::NONE)?;
-            let before = self.rollback_point();
-            self.append_mark(dir.clock.wall_ms(), Flags::MARK);
-            self.flush(before)?;
+            self.mark(dir)?;
         }
         let active = self.active_mut();
         if active.allocated == active.end {
@@ -395,13 +396,30 @@ impl Writer {
         if self.active.is_none() && dir.files.guard().iter().any(follows) {
             self.rotate(dir, 2 * MARK_LEN as u64, Spare::NONE)?;
         }
-        let Some(active) = &mut self.active else { return Ok(()) };
-        if self.marked.file_id > id || self.durable.file_id <= id {
+        if self.active.is_none() || self.marked.file_id > id || self.durable.file_id <= id {
             return Ok(());
         }
-        active.allocate(dir, MARK_LEN as u64, Spare::NONE)?;
+        self.mark(dir)
+    }
+
+    /// Has the log say what time it is, if somebody was told that a key has expired since it last did: that key must
+    /// not come back, whatever the clock says when the store is opened again.
+    pub(crate) fn mark_time(&mut self, dir: &Directory) -> Result<()> {
+        if dir.time.seen_passed_ms() <= self.marked_ms {
+            return Ok(());
+        }
+        self.check()?;
+        if self.active.is_none() {
+            self.rotate(dir, 2 * MARK_LEN as u64, Spare::NONE)?;
+        }
+        self.mark(dir)
+    }
+
+    /// Appends a mark to the active file.
+    fn mark(&mut self, dir: &Directory) -> Result<()> {
+        self.active_mut().allocate(dir, MARK_LEN as u64, Spare::NONE)?;
         let before = self.rollback_point();
-        self.append_mark(dir.clock.wall_ms(), Flags::MARK);
+        self.append_mark(dir.time.now_ms(), Flags::MARK);
         self.flush(before)
     }
 

@@ -1,0 +1,212 @@
+//! Reading a key: keydir, then record, confirmed.
+//!
+//! Everything is read at a [`Moment`]: now, or that of a snapshot. The newest record of a key is in the keydir's
+//! table; if it is newer than the moment, or gone since, what counted then is among the places that the keydir
+//! keeps for snapshots.
+
+use crate::directory::{Directory, Found};
+use crate::error::Result;
+use crate::files::Table;
+use crate::place::Place;
+use crate::record::{NEVER, Record};
+use crate::value::Value;
+
+/// Gets that `get_many` has under way at once.
+pub(crate) const GETS_AT_ONCE: usize = 16;
+
+/// When: which records count, and which of them have expired.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Moment {
+    /// The largest sequence number that counts.
+    pub(crate) seq: u64,
+    /// What time it is; none: whatever the clock says when it matters.
+    pub(crate) time_ms: Option<u64>,
+}
+
+impl Moment {
+    pub(crate) const NOW: Self = Self { seq: u64::MAX, time_ms: None };
+}
+
+/// What a look at one place found.
+enum Look {
+    /// A record of another key.
+    Another,
+    /// A record of the key that does not count yet.
+    Later,
+    /// What counts.
+    Value(Option<Value>),
+}
+
+impl Directory {
+    /// The value of a key.
+    pub(crate) fn get(
+        &self,
+        table: &Table,
+        hash: u64,
+        key: &[u8],
+        moment: Moment,
+    ) -> Result<Option<Value>> {
+        let places = self.keydir.candidates(hash);
+        self.get_among(table, places.iter(), hash, key, moment)
+    }
+
+    /// The values of a few keys, at most [`GETS_AT_ONCE`]: first every slot of the keydir is fetched, then every record,
+    /// then all are read.
+    pub(crate) fn get_at_once<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        moment: Moment,
+        values: &mut Vec<Option<Value>>,
+    ) -> Result<()> {
+        let mut hashes = [0; GETS_AT_ONCE];
+        for (key, hash) in keys.iter().zip(&mut hashes) {
+            *hash = self.hash(key.as_ref());
+            self.keydir.prefetch_shard(*hash);
+        }
+        hashes.iter().take(keys.len()).for_each(|&hash| self.keydir.prefetch(hash));
+        let table = self.files.guard();
+        let mut candidates: [_; GETS_AT_ONCE] = std::array::from_fn(|_| None);
+        for ((_, &hash), found) in keys.iter().zip(&hashes).zip(&mut candidates) {
+            let places = self.keydir.candidates(hash);
+            places.iter().for_each(|place| table.file(place).prefetch(place));
+            *found = Some(places);
+        }
+        for ((key, &hash), places) in keys.iter().zip(&hashes).zip(candidates.iter().flatten()) {
+            values.push(self.get_among(&table, places.iter(), hash, key.as_ref(), moment)?);
+        }
+        Ok(())
+    }
+
+    /// The value of a key whose newest record is at one of `places`, if it has one.
+    fn get_among(
+        &self,
+        table: &Table,
+        places: impl Iterator<Item = Place>,
+        hash: u64,
+        key: &[u8],
+        moment: Moment,
+    ) -> Result<Option<Value>> {
+        let mut scratch = Vec::new();
+        for place in places {
+            match self.look(table, place, key, moment, &mut scratch)? {
+                Look::Value(value) => return Ok(value),
+                Look::Another => {}
+                Look::Later => break,
+            }
+        }
+        if moment.seq == u64::MAX {
+            return Ok(None);
+        }
+        for place in self.keydir.kept(hash, moment.seq) {
+            if let Look::Value(value) = self.look(table, place, key, moment, &mut scratch)? {
+                return Ok(value);
+            }
+        }
+        Ok(None)
+    }
+
+    fn look(
+        &self,
+        table: &Table,
+        place: Place,
+        key: &[u8],
+        moment: Moment,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Look> {
+        let record = self.record(table, place, scratch).map_err(|e| e.of_key(key))?;
+        if record.key != key {
+            return Ok(Look::Another);
+        }
+        if record.seq > moment.seq {
+            return Ok(Look::Later);
+        }
+        let there = !self.has_expired(record.expires_ms, moment);
+        Ok(Look::Value(there.then(|| Value::new(record.value))))
+    }
+
+    /// The record at `place`, checked if the options ask for it.
+    fn record<'a>(
+        &self,
+        table: &'a Table,
+        place: Place,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Record<'a>> {
+        let file = table.file(place);
+        if self.options.verify_reads {
+            file.record(place, scratch)
+        } else {
+            file.record_unchecked(place, scratch)
+        }
+    }
+
+    /// The key and value at `place`, of the keydir's places at `moment`, if they count then.
+    pub(crate) fn entry(
+        &self,
+        table: &Table,
+        place: Place,
+        moment: Moment,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Option<(Vec<u8>, Value)>> {
+        let record = table.file(place).record(place, scratch)?;
+        if record.seq > moment.seq || self.has_expired(record.expires_ms, moment) {
+            return Ok(None);
+        }
+        Ok(Some((record.key.to_owned(), Value::new(record.value))))
+    }
+
+    /// The value of the record at `place`.
+    pub(crate) fn value_at(
+        &self,
+        table: &Table,
+        place: Place,
+        scratch: &mut Vec<u8>,
+    ) -> Result<Value> {
+        Ok(Value::new(self.record(table, place, scratch)?.value))
+    }
+
+    /// The sequence number of the newest record of a key; 0 if the key is not there.
+    pub(crate) fn version(&self, table: &Table, hash: u64, key: &[u8]) -> Result<u64> {
+        Ok(self.find(table, hash, key, Moment::NOW)?.map_or(0, |found| found.seq))
+    }
+
+    /// The record of a key that counts at `moment`, without a look at its value.
+    pub(crate) fn find(
+        &self,
+        table: &Table,
+        hash: u64,
+        key: &[u8],
+        moment: Moment,
+    ) -> Result<Option<Found>> {
+        let found = self.lookup(table, hash, key)?.found;
+        let found = match found.filter(|found| found.seq <= moment.seq) {
+            None if moment.seq < u64::MAX => self.find_kept(table, hash, key, moment)?,
+            found => found,
+        };
+        Ok(found.filter(|found| !self.has_expired(found.expires_ms, moment)))
+    }
+
+    fn find_kept(
+        &self,
+        table: &Table,
+        hash: u64,
+        key: &[u8],
+        moment: Moment,
+    ) -> Result<Option<Found>> {
+        let mut scratch = Vec::new();
+        for place in self.keydir.kept(hash, moment.seq) {
+            let record = table.file(place).record(place, &mut scratch)?;
+            if record.key == key {
+                return Ok(Some(Found::of(place, &record)));
+            }
+        }
+        Ok(None)
+    }
+
+    pub(crate) fn has_expired(&self, expires_ms: u64, moment: Moment) -> bool {
+        expires_ms != NEVER
+            && match moment.time_ms {
+                Some(time_ms) => self.time.had_passed(expires_ms, time_ms),
+                None => self.time.has_passed(expires_ms),
+            }
+    }
+}
