@@ -14,12 +14,14 @@ use crate::iter::{Iter, Keys};
 use crate::merge::{MergeProgress, MergeReport};
 use crate::options::Options;
 use crate::read::Moment;
+use crate::readonly::ReadOnly;
 use crate::record::NEVER;
 use crate::recovery::Recovery;
 use crate::snapshot::Snapshot;
 use crate::stats::{Stats, count};
 use crate::sync::{Mutex, lock};
 use crate::value::Value;
+use crate::watch::Watch;
 
 /// Changes in a batch, so that its frame can count them.
 const BATCH_LEN_MAX: usize = 1 << 28;
@@ -60,6 +62,29 @@ impl Bitcask {
     /// See [`Options::open`].
     pub fn open(dir: impl AsRef<Path>) -> Result<Self> {
         Options::new().open(dir)
+    }
+
+    /// Opens the store in `dir` to read it, beside the process that writes to it.
+    ///
+    /// ```
+    /// # use bitcask::Bitcask;
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-readonly-{}", std::process::id()));
+    /// let writer = Bitcask::open(&dir)?;
+    /// writer.put(b"k", b"1")?;
+    /// let reader = Bitcask::open_read_only(&dir)?; // in another process, as a rule
+    /// writer.put(b"k", b"2")?;
+    /// assert_eq!(reader.get(b"k")?.unwrap(), "1");
+    /// reader.refresh()?;
+    /// assert_eq!(reader.get(b"k")?.unwrap(), "2");
+    /// # drop(writer);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// See [`Options::open_read_only`].
+    pub fn open_read_only(dir: impl AsRef<Path>) -> Result<ReadOnly> {
+        Options::new().open_read_only(dir)
     }
 
     pub(crate) fn open_with(path: &Path, options: Options) -> Result<Self> {
@@ -215,6 +240,44 @@ impl Bitcask {
     /// `Invalid` once the store is closed.
     pub fn snapshot(&self) -> Result<Snapshot> {
         Ok(self.engine()?.snapshot("snapshot"))
+    }
+
+    /// The changes to keys that begin with `prefix`, in order, from the sequence number `from_seq` on: those that were made,
+    /// then those that will be made, as they happen.
+    ///
+    /// To follow everything, read a [snapshot](Self::snapshot) and then watch from `snapshot.seq() + 1` on. Merge takes history
+    /// away: a watcher that falls behind, or asks for what is long past, is told so (`Gone`) and has to
+    /// begin with a snapshot again. What a watcher sees may not be durable yet.
+    ///
+    /// ```
+    /// # use bitcask::{Bitcask, Changed};
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-watch-{}", std::process::id()));
+    /// # let db = Bitcask::open(&dir)?;
+    /// let mut watch = db.watch(b"user:", db.seq()? + 1)?;
+    /// db.put(b"user:1", b"ann")?;
+    /// db.put(b"page:1", b"home")?;
+    /// db.delete(b"user:1")?;
+    /// let event = watch.next().unwrap()?;
+    /// assert_eq!(event.key, b"user:1");
+    /// assert_eq!(watch.next().unwrap()?.change, Changed::Delete);
+    /// assert_eq!(watch.try_next()?, None);
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Gone` if changes from `from_seq` on were merged away; `Io`; `Invalid` once the store is closed.
+    pub fn watch(&self, prefix: &[u8], from_seq: u64) -> Result<Watch> {
+        Watch::new(self.engine()?.dir.clone(), prefix, from_seq)
+    }
+
+    /// The sequence number of the last change.
+    ///
+    /// # Errors
+    /// `Invalid` once the store is closed.
+    pub fn seq(&self) -> Result<u64> {
+        Ok(lock(&self.engine()?.writer).next_seq - 1)
     }
 
     /// All keys that are there now, each once, in no order. Runs on a [snapshot](Self::snapshot): what changes

@@ -27,6 +27,8 @@ pub(crate) struct Directory {
     pub(crate) options: Options,
     /// Whether files are mapped.
     pub(crate) mapped: bool,
+    /// Whether somebody else writes: nothing in the directory is changed.
+    pub(crate) read_only: bool,
     pub(crate) store_id: [u8; 16],
     pub(crate) files: FileSet,
     pub(crate) keydir: Keydir,
@@ -62,6 +64,31 @@ pub(crate) struct Lookup {
 }
 
 impl Directory {
+    /// Without any files yet.
+    pub(crate) fn new(
+        path: &Path,
+        options: Options,
+        store_id: [u8; 16],
+        mapped: bool,
+        read_only: bool,
+    ) -> Self {
+        Self {
+            path: path.to_owned(),
+            fs: options.fs.clone(),
+            clock: options.clock.clone(),
+            mapped,
+            read_only,
+            store_id,
+            files: FileSet::new(),
+            keydir: options.shard_bits.map_or_else(Keydir::new, Keydir::with_shard_bits),
+            snapshots: Snapshots::default(),
+            time: StoreTime::new(options.clock.clone()),
+            expiries: Expiries::default(),
+            closed: AtomicBool::new(false),
+            options,
+        }
+    }
+
     /// The hash by which the keydir and hint files know a key. The seed is the store's, so that nobody can
     /// prepare keys that collide.
     pub(crate) fn hash(&self, key: &[u8]) -> u64 {

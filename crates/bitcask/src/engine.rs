@@ -11,20 +11,19 @@ use crate::batch::Change;
 use crate::directory::{Directory, Lookup};
 use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
-use crate::expiry::{Expiries, StoreTime};
-use crate::files::{FileSet, Table};
+use crate::files::Table;
 use crate::fs::Lock;
 use crate::header::FileKind;
 use crate::keeper::Keeper;
-use crate::keydir::Keydir;
 use crate::name::LOCK_NAME;
 use crate::options::{Durability, IoMode, Options};
 use crate::place::Place;
 use crate::read::{GETS_AT_ONCE, Moment};
-use crate::recovery::{self, Listing, Recovery};
-use crate::snapshot::{Snapshot, Snapshots};
+use crate::recovery::{self, Recovery};
+use crate::snapshot::Snapshot;
 use crate::stats::{Counters, FileStats, Stats, count};
-use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use crate::survey::{self, Listing};
+use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::value::Value;
 use crate::writer::Writer;
@@ -68,20 +67,9 @@ impl Engine {
         let entries = fs.list(path).map_err(|e| Error::io("cannot list the directory", path, e))?;
         let listing = Listing::of(entries);
 
-        let dir = Directory {
-            path: path.to_owned(),
-            mapped: choose_io(&options, path)?,
-            store_id: recovery::store_id(&*fs, path, &listing)?.unwrap_or_else(|| fs.random()),
-            files: FileSet::new(),
-            keydir: options.shard_bits.map_or_else(Keydir::new, Keydir::with_shard_bits),
-            snapshots: Snapshots::default(),
-            time: StoreTime::new(options.clock.clone()),
-            expiries: Expiries::default(),
-            closed: AtomicBool::new(false),
-            clock: options.clock.clone(),
-            fs,
-            options,
-        };
+        let mapped = choose_io(&options, path)?;
+        let store_id = survey::store_id(&*fs, path, &listing)?.unwrap_or_else(|| fs.random());
+        let dir = Directory::new(path, options, store_id, mapped, false);
         let (writer, recovery, unsealed) = recovery::recover(&dir, &listing)?;
         tracing::info!(dir = %path.display(), keys = dir.keydir.len(),
             scanned = recovery.scanned_files, hinted = recovery.hinted_files, "opened");
@@ -430,7 +418,7 @@ fn lock_directory(options: &Options, path: &Path) -> Result<Box<dyn Lock>> {
 }
 
 /// Whether to map files.
-fn choose_io(options: &Options, path: &Path) -> Result<bool> {
+pub(crate) fn choose_io(options: &Options, path: &Path) -> Result<bool> {
     if options.io == IoMode::Plain {
         return Ok(false);
     }

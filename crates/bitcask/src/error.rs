@@ -19,6 +19,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// | `Io`          | look at the disk; reads may go on                     | 6         |
 /// | `Poisoned`    | reopen: an earlier write or sync failed               | 7         |
 /// | `Full`        | free space or merge, then try again: nothing was lost | 8         |
+/// | `Gone`        | begin anew with a snapshot, and watch from there      | 10        |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -36,6 +37,8 @@ pub enum ErrorKind {
     Poisoned,
     /// The disk is full. The operation changed nothing.
     Full,
+    /// History that was asked for was merged away.
+    Gone,
 }
 
 impl ErrorKind {
@@ -49,6 +52,7 @@ impl ErrorKind {
             Self::Io => 6,
             Self::Poisoned => 7,
             Self::Full => 8,
+            Self::Gone => 10,
         }
     }
 
@@ -64,6 +68,7 @@ impl ErrorKind {
             }
             Self::Poisoned => "reopen the store: it recovers what is on the disk",
             Self::Full => "free space on the disk, or delete and merge; then try again",
+            Self::Gone => "read everything from a snapshot, then watch from its sequence number on",
         }
     }
 }
@@ -117,6 +122,11 @@ impl Error {
     pub(crate) fn of_key(mut self, key: &[u8]) -> Self {
         self.0.key = Some(key.to_owned());
         self
+    }
+
+    /// Whether a file was not there.
+    pub(crate) fn is_not_found(&self) -> bool {
+        self.0.source.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)
     }
 
     pub(crate) fn with_kind(mut self, kind: ErrorKind) -> Self {

@@ -13,7 +13,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use crate::directory::Found;
+use crate::directory::{Directory, Found};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::fs::Clock;
@@ -207,36 +207,48 @@ impl Expiries {
     }
 }
 
+impl Directory {
+    /// Takes some keys that have expired out of the keydir; false if there are none. The writer is locked, and will use
+    /// `next_seq` next.
+    pub(crate) fn drop_some_expired(&self, next_seq: u64) -> Result<bool> {
+        if !self.time.has_passed(self.expiries.next_due_ms()) {
+            return Ok(false);
+        }
+        let due = self.expiries.take_due(self.time.now_ms());
+        for &(expires_ms, hash) in &due {
+            self.drop_at(expires_ms, hash, next_seq)?;
+        }
+        Ok(!due.is_empty())
+    }
+
+    /// Drops the keys of this hash that expire then.
+    fn drop_at(&self, expires_ms: u64, hash: u64, next_seq: u64) -> Result<()> {
+        let table = self.files.guard();
+        let mut scratch = Vec::new();
+        for place in self.keydir.candidates(hash).iter() {
+            let record = table.file(place).record_unchecked(place, &mut scratch)?;
+            if record.expires_ms != expires_ms || self.hash(record.key) != hash {
+                continue;
+            }
+            let found = Found::of(place, &record);
+            if self.take_out(hash, record.key, found, next_seq) {
+                self.bury(&table, found);
+            } else {
+                // Merge moved it meanwhile: look again.
+                return self.drop_at(expires_ms, hash, next_seq);
+            }
+        }
+        Ok(())
+    }
+}
+
 impl Engine {
     /// Takes keys that have expired out of the keydir, and counts their records as dead.
     pub(crate) fn drop_expired(&self) -> Result<()> {
         let dir = &self.dir;
         while dir.time.has_passed(dir.expiries.next_due_ms()) {
             let writer = lock(&self.writer);
-            for (expires_ms, hash) in dir.expiries.take_due(dir.time.now_ms()) {
-                self.drop_at(expires_ms, hash, writer.next_seq)?;
-            }
-        }
-        Ok(())
-    }
-
-    /// Drops the keys of this hash that expire then. The writer is locked: nobody else writes them.
-    fn drop_at(&self, expires_ms: u64, hash: u64, next_seq: u64) -> Result<()> {
-        let dir = &self.dir;
-        let table = dir.files.guard();
-        let mut scratch = Vec::new();
-        for place in dir.keydir.candidates(hash).iter() {
-            let record = table.file(place).record_unchecked(place, &mut scratch)?;
-            if record.expires_ms != expires_ms || dir.hash(record.key) != hash {
-                continue;
-            }
-            let found = Found::of(place, &record);
-            // If merge moves it meanwhile, look again.
-            if dir.take_out(hash, record.key, found, next_seq) {
-                dir.bury(&table, found);
-            } else {
-                return self.drop_at(expires_ms, hash, next_seq);
-            }
+            dir.drop_some_expired(writer.next_seq)?;
         }
         Ok(())
     }

@@ -50,7 +50,8 @@ pub(crate) struct PlainFile {
 impl PlainFile {
     pub(crate) fn new(dir: &Directory, path: &Path) -> Result<Self> {
         let file = Self { fs: dir.fs.clone(), path: path.to_owned(), kept: OnceLock::new() };
-        if dir.files.files().len() < FILES_KEPT_OPEN {
+        // Beside another process a name can go at any time.
+        if dir.read_only || dir.files.files().len() < FILES_KEPT_OPEN {
             file.keep()?;
         }
         Ok(file)

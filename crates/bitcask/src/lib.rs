@@ -40,6 +40,7 @@ mod engine;
 mod error;
 mod expiry;
 mod files;
+mod follow;
 #[cfg(feature = "testing")]
 pub mod fs;
 #[cfg(not(feature = "testing"))]
@@ -59,15 +60,18 @@ mod name;
 mod options;
 mod place;
 mod read;
+mod readonly;
 mod record;
 mod recovery;
 mod scan;
 mod seal;
 mod snapshot;
 mod stats;
+mod survey;
 mod sync;
 mod update;
 mod value;
+mod watch;
 mod writer;
 
 pub use batch::WriteBatch;
@@ -79,8 +83,10 @@ pub use inspect::dump;
 pub use iter::{Iter, Keys};
 pub use merge::{MergeProgress, MergeReport};
 pub use options::{Durability, IoMode, MergePolicy, Options};
+pub use readonly::ReadOnly;
 pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use recovery::{Cut, Recovery};
 pub use snapshot::Snapshot;
 pub use stats::{FileStats, Latency, SnapshotStats, Stats};
 pub use value::Value;
+pub use watch::{Changed, Event, Watch};

@@ -67,6 +67,9 @@ pub(crate) fn load(dir: &Directory, mut sources: Vec<LoadSource>) -> Result<()> 
         sources[index].give_up_hint(dir)?;
         given_up.push(index);
     }
+    if dir.read_only {
+        return Ok(());
+    }
     for index in given_up {
         let data = &sources[index].data;
         // Without a hint the store works, too.

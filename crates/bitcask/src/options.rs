@@ -7,6 +7,7 @@ use std::time::Duration;
 use crate::db::Bitcask;
 use crate::error::{Error, Result};
 use crate::fs::{Clock, Disk, Fs, SystemClock};
+use crate::readonly::ReadOnly;
 use crate::record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 
 /// When an acknowledged write survives a power loss.
@@ -213,6 +214,18 @@ impl Options {
     pub fn open(self, dir: impl AsRef<Path>) -> Result<Bitcask> {
         self.validate()?;
         Bitcask::open_with(dir.as_ref(), self)
+    }
+
+    /// Opens the store in `dir` to read it, beside the process that writes to it, if there is one. Takes no lock and
+    /// changes nothing; what is written later shows after [`ReadOnly::refresh`].
+    ///
+    /// Options that are about writing have no effect.
+    ///
+    /// # Errors
+    /// As [`open`](Self::open), but never `Locked`.
+    pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<ReadOnly> {
+        self.validate()?;
+        ReadOnly::open_with(dir.as_ref(), self)
     }
 
     fn validate(&self) -> Result<()> {

@@ -120,8 +120,15 @@ impl Directory {
         if record.seq > moment.seq {
             return Ok(Look::Later);
         }
-        let there = !self.has_expired(record.expires_ms, moment);
-        Ok(Look::Value(there.then(|| Value::new(record.value))))
+        if self.has_expired(record.expires_ms, moment) {
+            return Ok(Look::Value(None));
+        }
+        Ok(Look::Value(Some(self.value_of(&record)?)))
+    }
+
+    /// The value that a record holds.
+    pub(crate) fn value_of(&self, record: &Record<'_>) -> Result<Value> {
+        Ok(Value::new(record.value))
     }
 
     /// The record at `place`, checked if the options ask for it.
@@ -151,7 +158,7 @@ impl Directory {
         if record.seq > moment.seq || self.has_expired(record.expires_ms, moment) {
             return Ok(None);
         }
-        Ok(Some((record.key.to_owned(), Value::new(record.value))))
+        Ok(Some((record.key.to_owned(), self.value_of(&record)?)))
     }
 
     /// The value of the record at `place`.
@@ -161,7 +168,7 @@ impl Directory {
         place: Place,
         scratch: &mut Vec<u8>,
     ) -> Result<Value> {
-        Ok(Value::new(self.record(table, place, scratch)?.value))
+        self.value_of(&self.record(table, place, scratch)?)
     }
 
     /// The sequence number of the newest record of a key; 0 if the key is not there.

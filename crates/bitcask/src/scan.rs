@@ -110,8 +110,18 @@ impl<'a> Scanner<'a> {
         self.fault
     }
 
+    /// Whether the next record belongs to the one before it.
+    pub(crate) fn is_in_batch(&self) -> bool {
+        self.members_left > 0
+    }
+
     /// The next record and its offset. A batch is given only if all of it is there.
     pub(crate) fn next(&mut self) -> Result<Option<(u64, Record<'_>)>> {
+        Ok(self.next_and_last()?.map(|(offset, record, _)| (offset, record)))
+    }
+
+    /// The same, and whether what belongs together ends with it.
+    pub(crate) fn next_and_last(&mut self) -> Result<Option<(u64, Record<'_>, bool)>> {
         if self.fault.is_some() || self.offset >= self.file_len {
             return Ok(None);
         }
@@ -124,7 +134,7 @@ impl<'a> Scanner<'a> {
         let record = record::parse(&self.buffer[start..]).expect("it was just checked");
         self.offset += record.len as u64;
         self.digest = record::digest(self.digest, record.checksum);
-        Ok(Some((offset, record)))
+        Ok(Some((offset, record, self.members_left == 0)))
     }
 
     /// Whether a record lies at the offset, and is in its place: members behind their frame and nowhere else.
