@@ -1,7 +1,7 @@
 //! The store: open, get, put, delete, write, iterate, merge, close. Reads like the paper.
 
 use std::fmt;
-use std::ops::ControlFlow;
+use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 use std::thread::JoinHandle;
@@ -13,6 +13,8 @@ use crate::expiry::Expiry;
 use crate::iter::{Iter, Keys};
 use crate::merge::{MergeProgress, MergeReport};
 use crate::options::Options;
+use crate::page::{Cursor, Page, Prefix};
+use crate::range::Range;
 use crate::read::Moment;
 use crate::readonly::ReadOnly;
 use crate::record::NEVER;
@@ -289,6 +291,80 @@ impl Bitcask {
     /// All keys with their values, as they are now, each once, in no order. See [`keys`](Self::keys).
     pub fn iter(&self) -> Iter {
         Iter::new(self.0.engine.snapshot("iterator"))
+    }
+
+    /// Keys with their values, in the order of the keys' bytes, as they are now. Needs
+    /// [`Index::Ordered`](crate::Index).
+    ///
+    /// ```
+    /// # use bitcask::{Index, Options};
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-range-{}", std::process::id()));
+    /// let db = Options::new().index(Index::Ordered).open(&dir)?;
+    /// for key in ["apple", "banana", "cherry", "date"] {
+    ///     db.put(key.as_bytes(), b"")?;
+    /// }
+    /// let keys: Vec<_> = db.range("b".."d")?.map(|entry| Ok(entry?.0)).collect::<Result<_, bitcask::Error>>()?;
+    /// assert_eq!(keys, [b"banana".to_vec(), b"cherry".to_vec()]);
+    /// let last = db.range::<str>(..)?.next_back().unwrap()?;
+    /// assert_eq!(last.0, b"date");
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if the store was opened without an ordered index.
+    pub fn range<K: AsRef<[u8]> + ?Sized>(&self, bounds: impl RangeBounds<K>) -> Result<Range> {
+        self.engine()?.snapshot("range").range(bounds)
+    }
+
+    /// All keys that begin with `prefix`, with their values, as they are now. In order with an ordered index. Without
+    /// one they come in no order, and every key of the store is read for it.
+    pub fn prefix(&self, prefix: &[u8]) -> Prefix {
+        self.0.engine.snapshot("range").prefix(prefix)
+    }
+
+    /// About `limit` keys that begin with `prefix`, with their values, and where to go on. A key that is there all the time
+    /// is met exactly once; one that comes or goes between two pages may be met or not. Without an ordered index a
+    /// page may be larger than asked, and a prefix saves no work.
+    ///
+    /// ```
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-scan-{}", std::process::id()));
+    /// # let db = bitcask::Bitcask::open(&dir)?;
+    /// let mut cursor = None;
+    /// loop {
+    ///     let page = db.scan(b"user:", cursor.as_ref(), 100)?;
+    ///     // page.entries
+    ///     cursor = page.next;
+    ///     if cursor.is_none() {
+    ///         break;
+    ///     }
+    /// }
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor is none of this way of opening; as [`get`](Self::get).
+    pub fn scan(&self, prefix: &[u8], from: Option<&Cursor>, limit: usize) -> Result<Page> {
+        self.engine()?.snapshot("scan").scan(prefix, from, limit)
+    }
+
+    /// The first key in order, with its value.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range) and [`get`](Self::get).
+    pub fn first(&self) -> Result<Option<(Vec<u8>, Value)>> {
+        self.range::<[u8]>(..)?.next().transpose()
+    }
+
+    /// The last key in order, with its value.
+    ///
+    /// # Errors
+    /// As [`range`](Self::range) and [`get`](Self::get).
+    pub fn last(&self) -> Result<Option<(Vec<u8>, Value)>> {
+        self.range::<[u8]>(..)?.next_back().transpose()
     }
 
     /// Folds all keys and values into one, in no order.

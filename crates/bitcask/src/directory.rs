@@ -12,8 +12,9 @@ use crate::fs::{Access, Clock, File, Fs, write_all_at};
 use crate::header::FileKind;
 use crate::keydir::Keydir;
 use crate::name;
-use crate::options::Options;
+use crate::options::{Index, Options};
 use crate::place::Place;
+use crate::range::OrderedKeys;
 use crate::record::Record;
 use crate::snapshot::Snapshots;
 use crate::sync::atomic::{AtomicBool, Ordering};
@@ -32,6 +33,8 @@ pub(crate) struct Directory {
     pub(crate) store_id: [u8; 16],
     pub(crate) files: FileSet,
     pub(crate) keydir: Keydir,
+    /// Beside the keydir, if keys are to be found in order.
+    pub(crate) ordered: Option<OrderedKeys>,
     pub(crate) snapshots: Snapshots,
     pub(crate) time: StoreTime,
     pub(crate) expiries: Expiries,
@@ -81,6 +84,7 @@ impl Directory {
             store_id,
             files: FileSet::new(),
             keydir: options.shard_bits.map_or_else(Keydir::new, Keydir::with_shard_bits),
+            ordered: (options.index == Index::Ordered).then(OrderedKeys::default),
             snapshots: Snapshots::default(),
             time: StoreTime::new(options.clock.clone()),
             expiries: Expiries::default(),
@@ -175,13 +179,16 @@ impl Directory {
     pub(crate) fn put_in(
         &self,
         hash: u64,
+        key: &[u8],
         found: Option<Found>,
-        place: Place,
-        seq: u64,
+        (place, seq): (Place, u64),
         expires_ms: u64,
     ) -> bool {
         let Some(old) = found else {
             self.keydir.insert(hash, place);
+            if let Some(ordered) = &self.ordered {
+                ordered.insert(key);
+            }
             self.expiries.add(expires_ms, hash);
             return true;
         };
@@ -197,10 +204,14 @@ impl Directory {
 
     /// Takes a key out of the keydir, in the change numbered `seq`; false if it is not where it was `found`.
     pub(crate) fn take_out(&self, hash: u64, key: &[u8], found: Found, seq: u64) -> bool {
-        let _ = key;
-        let removed = self
-            .snapshots
-            .keep(hash, found, seq, |keep| self.keydir.remove(hash, found.place, keep));
+        let removed = self.snapshots.keep(hash, found, seq, |keep| {
+            let removed = self.keydir.remove(hash, found.place, keep);
+            if let (true, Some(ordered)) = (removed, &self.ordered) {
+                // A snapshot may see an earlier record of the key, if not this one.
+                ordered.remove(key, seq, self.snapshots.any());
+            }
+            removed
+        });
         if removed {
             self.expiries.remove(found.expires_ms, hash);
         }

@@ -18,6 +18,7 @@ use crate::keeper::Keeper;
 use crate::name::LOCK_NAME;
 use crate::options::{Durability, IoMode, Options};
 use crate::place::Place;
+use crate::range::OrderedKeys;
 use crate::read::{GETS_AT_ONCE, Moment};
 use crate::recovery::{self, Recovery};
 use crate::snapshot::Snapshot;
@@ -251,7 +252,9 @@ impl Engine {
     ) -> bool {
         let dir = &*self.dir;
         let done = match (change, lookup.found) {
-            (Change::Put { expires_ms, .. }, old) => dir.put_in(hash, old, place, seq, *expires_ms),
+            (Change::Put { key, expires_ms, .. }, old) => {
+                dir.put_in(hash, key, old, (place, seq), *expires_ms)
+            }
             (Change::Delete { .. }, None) => true,
             (Change::Delete { key }, Some(old)) => dir.take_out(hash, key, old, seq),
         };
@@ -379,6 +382,7 @@ impl Engine {
             keys: self.dir.len(self.dir.time.now_ms()),
             expiring_keys: self.dir.expiries.len(),
             keydir_bytes: self.dir.keydir.memory(),
+            ordered_bytes: self.dir.ordered.as_ref().map_or(0, OrderedKeys::memory),
             snapshots: self.dir.snapshots.stats(),
             seq,
             mapped: self.dir.mapped,

@@ -17,6 +17,7 @@ use crate::value::Value;
 pub struct Iter {
     snapshot: Snapshot,
     next_shard: usize,
+    shards_end: usize,
     places: std::vec::IntoIter<Place>,
     table: Arc<Table>,
     scratch: Vec<u8>,
@@ -25,8 +26,24 @@ pub struct Iter {
 
 impl Iter {
     pub(crate) fn new(snapshot: Snapshot) -> Self {
-        let (places, table) = (Vec::new().into_iter(), Arc::default());
-        Self { snapshot, next_shard: 0, places, table, scratch: Vec::new(), failed: false }
+        let shards = 0..snapshot.dir().keydir.shard_count();
+        Self::of_shards(snapshot, shards)
+    }
+
+    pub(crate) fn of_shard(snapshot: Snapshot, shard: usize) -> Self {
+        Self::of_shards(snapshot, shard..shard + 1)
+    }
+
+    fn of_shards(snapshot: Snapshot, shards: std::ops::Range<usize>) -> Self {
+        Self {
+            snapshot,
+            next_shard: shards.start,
+            shards_end: shards.end,
+            places: Vec::new().into_iter(),
+            table: Arc::default(),
+            scratch: Vec::new(),
+            failed: false,
+        }
     }
 
     fn next_place(&mut self) -> Option<Place> {
@@ -35,7 +52,7 @@ impl Iter {
                 return Some(place);
             }
             let dir = self.snapshot.dir();
-            if self.next_shard == dir.keydir.shard_count() {
+            if self.next_shard == self.shards_end {
                 // Nothing more is read: let go of the files.
                 self.table = Arc::default();
                 return None;

@@ -58,10 +58,10 @@ mod merge;
 mod merged_file;
 mod name;
 mod options;
-// Until a store can be opened with an ordered index, only its tests use it.
-#[cfg(test)]
 mod ordered;
+mod page;
 mod place;
+mod range;
 mod read;
 mod readonly;
 mod record;
@@ -85,7 +85,9 @@ pub use expiry::Expiry;
 pub use inspect::dump;
 pub use iter::{Iter, Keys};
 pub use merge::{MergeProgress, MergeReport};
-pub use options::{Durability, IoMode, MergePolicy, Options};
+pub use options::{Durability, Index, IoMode, MergePolicy, Options};
+pub use page::{Cursor, Page, Prefix};
+pub use range::Range;
 pub use readonly::ReadOnly;
 pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use recovery::{Cut, Recovery};

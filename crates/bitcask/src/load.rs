@@ -67,6 +67,7 @@ pub(crate) fn load(dir: &Directory, mut sources: Vec<LoadSource>) -> Result<()> 
         sources[index].give_up_hint(dir)?;
         given_up.push(index);
     }
+    dir.fill_index()?;
     if dir.read_only {
         return Ok(());
     }

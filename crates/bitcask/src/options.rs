@@ -46,6 +46,18 @@ pub enum IoMode {
     Plain,
 }
 
+/// What finds keys. Chosen each time the store is opened: the files are the same.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[non_exhaustive]
+pub enum Index {
+    /// The keydir alone: some 11 bytes of memory a key, whatever its length; no order.
+    #[default]
+    Hash,
+    /// The keydir, and the keys themselves in order beside it: for ranges, at the cost of some 14 bytes and the
+    /// key. Opening reads every key from its data file.
+    Ordered,
+}
+
 /// When files are merged, and how hard.
 ///
 /// A background merge begins when any finished file reaches a *trigger*; it then takes every file that
@@ -109,6 +121,7 @@ pub struct Options {
     pub(crate) durability: Durability,
     pub(crate) merge: MergePolicy,
     pub(crate) io: IoMode,
+    pub(crate) index: Index,
     pub(crate) verify_reads: bool,
     pub(crate) key_len_max: usize,
     pub(crate) value_len_max: u64,
@@ -139,6 +152,7 @@ impl Options {
             durability: Durability::default(),
             merge: MergePolicy::default(),
             io: IoMode::default(),
+            index: Index::default(),
             verify_reads: true,
             key_len_max: KEY_LEN_MAX,
             value_len_max: VALUE_LEN_MAX,
@@ -185,6 +199,12 @@ impl Options {
     /// How files are read and written. Default: [`IoMode::Auto`].
     pub fn io(mut self, mode: IoMode) -> Self {
         self.io = mode;
+        self
+    }
+
+    /// Whether keys can be found in order. Default: [`Index::Hash`], no.
+    pub fn index(mut self, index: Index) -> Self {
+        self.index = index;
         self
     }
 

@@ -92,6 +92,12 @@ enum Inserted {
     Divided(Vec<u8>, Node),
 }
 
+impl Default for KeyIndex {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl KeyIndex {
     pub(crate) fn new() -> Self {
         Self { root: Node::EMPTY, len: 0, memory: Memory::default() }
@@ -140,6 +146,7 @@ impl KeyIndex {
         removed
     }
 
+    #[cfg(test)]
     pub(crate) fn contains(&self, key: &[u8]) -> bool {
         let mut node = &self.root;
         loop {
@@ -153,6 +160,7 @@ impl KeyIndex {
         }
     }
 
+    #[cfg(test)]
     /// Keys in it.
     pub(crate) fn len(&self) -> u64 {
         self.len

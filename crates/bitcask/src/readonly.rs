@@ -11,6 +11,7 @@
 //! it is believed when it is still there after a few tries.
 
 use std::fmt;
+use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -24,6 +25,8 @@ use crate::iter::{Iter, Keys};
 use crate::load::{LoadSource, load};
 use crate::name::LOCK_NAME;
 use crate::options::Options;
+use crate::page::{Cursor, Page, Prefix};
+use crate::range::Range;
 use crate::read::{GETS_AT_ONCE, Moment};
 use crate::record::Flags;
 use crate::recovery::attach_sealed;
@@ -227,6 +230,27 @@ impl ReadOnly {
         Keys(self.iter())
     }
 
+    /// Keys with their values, in order, as [`Bitcask::range`](crate::Bitcask::range).
+    ///
+    /// # Errors
+    /// `Invalid` without an ordered index.
+    pub fn range<K: AsRef<[u8]> + ?Sized>(&self, bounds: impl RangeBounds<K>) -> Result<Range> {
+        self.snapshot_for("range").range(bounds)
+    }
+
+    /// All keys that begin with `prefix`, as [`Bitcask::prefix`](crate::Bitcask::prefix).
+    pub fn prefix(&self, prefix: &[u8]) -> Prefix {
+        self.snapshot_for("range").prefix(prefix)
+    }
+
+    /// A part of all keys, as [`Bitcask::scan`](crate::Bitcask::scan).
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor is none; as [`get`](Self::get).
+    pub fn scan(&self, prefix: &[u8], from: Option<&Cursor>, limit: usize) -> Result<Page> {
+        self.snapshot_for("scan").scan(prefix, from, limit)
+    }
+
     /// Changes to keys that begin with `prefix`, from a sequence number on, as
     /// [`Bitcask::watch`](crate::Bitcask::watch). Needs no refreshing.
     ///
@@ -274,7 +298,7 @@ impl Pending {
             Some(old) if old.seq >= self.seq => true,
             old if self.is_put => {
                 let place = self.file.place(self.offset);
-                dir.put_in(hash, old, place, self.seq, self.expires_ms)
+                dir.put_in(hash, &self.key, old, (place, self.seq), self.expires_ms)
             }
             Some(old) => dir.take_out(hash, &self.key, old, self.seq),
             None => true,

@@ -11,6 +11,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeBounds;
 use std::sync::Arc;
 use std::thread::Thread;
 
@@ -18,6 +19,8 @@ use crate::directory::{Directory, Found};
 use crate::error::Result;
 use crate::iter::{Iter, Keys};
 use crate::keydir::{Keydir, Lifetime};
+use crate::page::{Cursor, Page, Prefix};
+use crate::range::{Range, owned};
 use crate::read::{GETS_AT_ONCE, Moment};
 use crate::stats::SnapshotStats;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -105,10 +108,10 @@ impl Snapshots {
         id
     }
 
-    /// Ends a snapshot, and lets go of what only it saw.
-    fn end(&self, seq: u64, id: u64, keydir: &Keydir) {
+    /// Ends a snapshot, and lets go of what only it saw. Gives whether the oldest is another one now.
+    fn end(&self, seq: u64, id: u64, keydir: &Keydir) -> bool {
         let mut state = lock(&self.state);
-        let Some(ended) = state.living.remove(&(seq, id)) else { return };
+        let Some(ended) = state.living.remove(&(seq, id)) else { return false };
         let newest = state.living.last_key_value().map_or(0, |(&(seq, _), _)| seq);
         self.newest.store(newest, Ordering::Release);
         let mut older = state.living.range_mut(..(seq, id)).next_back();
@@ -118,6 +121,7 @@ impl Snapshots {
                 _ => keydir.forget(record.hash, record.born),
             }
         }
+        state.living.first_key_value().is_none_or(|(&(oldest, _), _)| oldest > seq)
     }
 
     pub(crate) fn stats(&self) -> Vec<SnapshotStats> {
@@ -150,7 +154,10 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        self.dir.snapshots.end(self.moment.seq, self.id, &self.dir.keydir);
+        let was_oldest = self.dir.snapshots.end(self.moment.seq, self.id, &self.dir.keydir);
+        if let (true, Some(ordered)) = (was_oldest, &self.dir.ordered) {
+            ordered.forget_ghosts(self.dir.snapshots.oldest());
+        }
     }
 }
 
@@ -229,6 +236,27 @@ impl Snapshot {
     /// All keys, each once, in no order.
     pub fn keys(&self) -> Keys {
         Keys(self.iter())
+    }
+
+    /// Keys with their values, in order, as [`Bitcask::range`](crate::Bitcask::range).
+    ///
+    /// # Errors
+    /// `Invalid` without an ordered index.
+    pub fn range<K: AsRef<[u8]> + ?Sized>(&self, bounds: impl RangeBounds<K>) -> Result<Range> {
+        Range::new(self.clone(), owned(&bounds))
+    }
+
+    /// All keys that begin with `prefix`, as [`Bitcask::prefix`](crate::Bitcask::prefix).
+    pub fn prefix(&self, prefix: &[u8]) -> Prefix {
+        Prefix::new(self.clone(), prefix)
+    }
+
+    /// A part of all keys, as [`Bitcask::scan`](crate::Bitcask::scan).
+    ///
+    /// # Errors
+    /// `Invalid` if the cursor is none; as [`get`](Self::get).
+    pub fn scan(&self, prefix: &[u8], from: Option<&Cursor>, limit: usize) -> Result<Page> {
+        Page::read(self.clone(), prefix, from, limit)
     }
 }
 

@@ -152,6 +152,8 @@ pub struct Stats {
     pub expiring_keys: u64,
     /// Bytes of memory that the keydir takes.
     pub keydir_bytes: u64,
+    /// Bytes of memory that the ordered index takes beside it; 0 without one.
+    pub ordered_bytes: u64,
     /// Snapshots that live, oldest first.
     pub snapshots: Vec<SnapshotStats>,
     /// The largest sequence number given to a record.

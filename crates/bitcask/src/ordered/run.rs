@@ -173,6 +173,7 @@ impl KeyRun {
     }
 
     /// Starts the cache misses of a search.
+    #[cfg(test)]
     pub(super) fn prefetch_search(&self) {
         self.prefetch(self.tails_start());
     }

@@ -7,4 +7,5 @@ mod crash;
 mod damage;
 mod fixtures;
 mod model;
+mod ranges;
 mod scripts;

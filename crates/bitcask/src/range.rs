@@ -1,0 +1,263 @@
+//! Ranges of keys in order, where the store was opened with [`Index::Ordered`](crate::Index).
+//!
+//! The index (`ordered.rs`) stands beside the keydir and only knows which keys exist; a range takes some keys from it at
+//! a time and reads them as a get does. A snapshot also needs keys that were deleted since: these *ghosts* are kept
+//! beside the index while a snapshot may see them.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::ops::Bound;
+
+use crate::directory::Directory;
+use crate::error::{Error, Result};
+use crate::ordered::{KeyIndex, KeyList, Order};
+use crate::read::GETS_AT_ONCE;
+use crate::snapshot::Snapshot;
+use crate::sync::{RwLock, read, write};
+use crate::value::Value;
+
+/// Keys taken from the index at a time: at first, and at most.
+const KEYS_MIN: usize = 16;
+const KEYS_MAX: usize = 512;
+
+/// The bounds of a range.
+pub(crate) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+
+/// The keys of a store in order.
+#[derive(Debug, Default)]
+pub(crate) struct OrderedKeys(RwLock<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    index: KeyIndex,
+    /// Keys that were taken out of the index while there was a snapshot, with the sequence number of their end.
+    ghosts: BTreeMap<Vec<u8>, u64>,
+}
+
+impl OrderedKeys {
+    pub(crate) fn insert(&self, key: &[u8]) {
+        write(&self.0).index.insert(key);
+    }
+
+    /// Takes out a key that ends with sequence number `died`, and keeps it as a ghost if there are snapshots.
+    pub(crate) fn remove(&self, key: &[u8], died: u64, snapshots: bool) {
+        let mut state = write(&self.0);
+        state.index.remove(key);
+        if snapshots {
+            state.ghosts.insert(key.to_vec(), died);
+        }
+    }
+
+    /// Forgets what no snapshot can see any more, of which the oldest is at `oldest`.
+    pub(crate) fn forget_ghosts(&self, oldest: Option<u64>) {
+        if !read(&self.0).ghosts.is_empty() {
+            let is_seen = |died: u64| oldest.is_some_and(|oldest| oldest < died);
+            write(&self.0).ghosts.retain(|_, died| is_seen(*died));
+        }
+    }
+
+    pub(crate) fn memory(&self) -> u64 {
+        read(&self.0).index.memory()
+    }
+
+    /// Adds up to `limit` keys within the bounds to `keys`: the lowest, or the highest if descending.
+    fn collect(&self, bounds: &Bounds, order: Order, limit: usize, keys: &mut Vec<Vec<u8>>) {
+        let mut list = KeyList::new();
+        let state = read(&self.0);
+        let borrowed = (as_slice(&bounds.0), as_slice(&bounds.1));
+        state.index.collect(borrowed, order, limit, &mut list);
+        keys.extend(list.iter().map(<[u8]>::to_vec));
+        if state.ghosts.is_empty() || is_empty(bounds) {
+            return;
+        }
+        let ghosts = state.ghosts.range::<[u8], _>(borrowed);
+        match order {
+            Order::Ascending => {
+                keys.extend(ghosts.take(limit).map(|(key, _)| key.clone()));
+                keys.sort_unstable();
+            }
+            Order::Descending => {
+                keys.extend(ghosts.rev().take(limit).map(|(key, _)| key.clone()));
+                keys.sort_unstable_by(|a, b| b.cmp(a));
+            }
+        }
+        keys.dedup();
+        keys.truncate(limit);
+    }
+}
+
+impl Directory {
+    /// Fills the index, if there is to be one, with the keys of the keydir.
+    pub(crate) fn fill_index(&self) -> Result<()> {
+        let Some(ordered) = &self.ordered else { return Ok(()) };
+        let shards = 0..self.keydir.shard_count();
+        let mut places: Vec<_> =
+            shards.flat_map(|shard| self.keydir.places(shard, u64::MAX)).collect();
+        // In the order of files, so that they are read from front to back.
+        places.sort_unstable();
+        let (table, mut scratch, mut keys) = (self.files.guard(), Vec::new(), KeyList::new());
+        for place in places {
+            let record = table.file(place).record_unchecked(place, &mut scratch)?;
+            if self.keydir.holds(self.hash(record.key), place) {
+                keys.push(record.key);
+                continue;
+            }
+            // Not the key that the keydir has there: the checksum says how it is damaged.
+            let record = table.file(place).record(place, &mut scratch)?;
+            let what = "the keydir has another key at the place of this one";
+            return Err(Error::corrupt(what, &table.file(place).path, 0).of_key(record.key));
+        }
+        let mut order: Vec<_> = (0..keys.len()).collect();
+        order.sort_unstable_by_key(|&at| keys.get(at));
+        write(&ordered.0).index =
+            KeyIndex::from_sorted(order.iter().filter_map(|&at| keys.get(at)));
+        Ok(())
+    }
+
+    fn ordered(&self) -> Result<&OrderedKeys> {
+        self.ordered.as_ref().ok_or_else(|| {
+            let what =
+                "the keys are not in order: open the store with `Options::index(Index::Ordered)`";
+            Error::invalid(what).at(&self.path)
+        })
+    }
+}
+
+/// Keys and values in order, see [`Bitcask::range`](crate::Bitcask::range).
+///
+/// Runs in both directions; `rev()` begins at the end.
+#[derive(Debug)]
+pub struct Range {
+    snapshot: Snapshot,
+    /// What was not yet taken from the index.
+    left: Bounds,
+    /// Taken from the front, and from the back, in the order of keys.
+    front: VecDeque<(Vec<u8>, Value)>,
+    back: VecDeque<(Vec<u8>, Value)>,
+    limit: usize,
+    failed: bool,
+}
+
+impl Range {
+    pub(crate) fn new(snapshot: Snapshot, bounds: Bounds) -> Result<Self> {
+        snapshot.dir().ordered()?;
+        let (front, back) = (VecDeque::new(), VecDeque::new());
+        Ok(Self { snapshot, left: bounds, front, back, limit: KEYS_MIN, failed: false })
+    }
+
+    /// Skips to the first key that is not below `key`. Never goes back.
+    pub fn seek(&mut self, key: &[u8]) {
+        while self.front.front().is_some_and(|(first, _)| first.as_slice() < key) {
+            self.front.pop_front();
+        }
+        if !self.front.is_empty() {
+            return;
+        }
+        while self.back.front().is_some_and(|(first, _)| first.as_slice() < key) {
+            self.back.pop_front();
+        }
+        let is_behind = match &self.left.0 {
+            Bound::Included(from) | Bound::Excluded(from) => from.as_slice() >= key,
+            Bound::Unbounded => false,
+        };
+        if !is_behind {
+            self.left.0 = Bound::Included(key.to_vec());
+        }
+    }
+
+    /// Reads the next few keys from one end.
+    fn fetch(&mut self, order: Order) -> Result<()> {
+        let dir = self.snapshot.dir();
+        dir.check_open()?;
+        let mut keys = Vec::new();
+        dir.ordered()?.collect(&self.left, order, self.limit, &mut keys);
+        self.limit = (self.limit * 2).min(KEYS_MAX);
+        match (order, keys.last()) {
+            (_, None) => self.left = (Bound::Excluded(Vec::new()), Bound::Excluded(Vec::new())),
+            (Order::Ascending, Some(last)) => self.left.0 = Bound::Excluded(last.clone()),
+            (Order::Descending, Some(last)) => self.left.1 = Bound::Excluded(last.clone()),
+        }
+        let mut values = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(GETS_AT_ONCE) {
+            dir.get_at_once(keys, self.snapshot.moment(), &mut values)?;
+        }
+        let entries = keys.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?)));
+        match order {
+            Order::Ascending => self.front.extend(entries),
+            Order::Descending => entries.for_each(|entry| self.back.push_front(entry)),
+        }
+        Ok(())
+    }
+
+    fn next_from(&mut self, order: Order) -> Option<Result<(Vec<u8>, Value)>> {
+        while !self.failed {
+            let entry = match order {
+                Order::Ascending => self.front.pop_front(),
+                Order::Descending => self.back.pop_back(),
+            };
+            if let Some(entry) = entry {
+                return Some(Ok(entry));
+            }
+            if is_empty(&self.left) {
+                // What was taken from the other end.
+                return match order {
+                    Order::Ascending => self.back.pop_front(),
+                    Order::Descending => self.front.pop_back(),
+                }
+                .map(Ok);
+            }
+            if let Err(e) = self.fetch(order) {
+                self.failed = true;
+                return Some(Err(e));
+            }
+        }
+        None
+    }
+}
+
+impl Iterator for Range {
+    type Item = Result<(Vec<u8>, Value)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        self.next_from(Order::Ascending)
+    }
+}
+
+impl DoubleEndedIterator for Range {
+    fn next_back(&mut self) -> Option<Self::Item> {
+        self.next_from(Order::Descending)
+    }
+}
+
+/// The bounds of all keys that begin with `prefix`.
+pub(crate) fn prefix_bounds(prefix: &[u8]) -> Bounds {
+    let mut end = prefix.to_vec();
+    while let Some(last) = end.pop() {
+        if last < u8::MAX {
+            end.push(last + 1);
+            return (Bound::Included(prefix.to_vec()), Bound::Excluded(end));
+        }
+    }
+    (Bound::Included(prefix.to_vec()), Bound::Unbounded)
+}
+
+/// The bounds, owned.
+pub(crate) fn owned<K: AsRef<[u8]> + ?Sized>(bounds: &impl std::ops::RangeBounds<K>) -> Bounds {
+    let own = |bound: Bound<&K>| bound.map(|key| key.as_ref().to_vec());
+    (own(bounds.start_bound()), own(bounds.end_bound()))
+}
+
+fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
+    bound.as_ref().map(Vec::as_slice)
+}
+
+/// Whether no key can lie within: a map would panic if asked.
+fn is_empty((from, to): &Bounds) -> bool {
+    match (from, to) {
+        (Bound::Included(from), Bound::Included(to)) => from > to,
+        (
+            Bound::Included(from) | Bound::Excluded(from),
+            Bound::Included(to) | Bound::Excluded(to),
+        ) => from >= to,
+        _ => false,
+    }
+}

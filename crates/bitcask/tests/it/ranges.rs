@@ -1,0 +1,170 @@
+//! Keys in order: ranges, prefixes and pages, on the store as it is and on snapshots, compared with a `BTreeMap`.
+#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests panic, and say what they did")]
+
+use std::collections::BTreeMap;
+use std::ops::Bound;
+use std::sync::Arc;
+
+use bitcask::fs::sim::{SimClock, SimFs};
+use bitcask::{Bitcask, Cursor, ErrorKind, Index, Options, Snapshot};
+
+use crate::crash::{Rng, seeds};
+
+type Map = BTreeMap<Vec<u8>, Vec<u8>>;
+
+fn options(seed: u64) -> Options {
+    let fs = SimFs::new(seed);
+    let clock = SimClock::new(0);
+    let options = Options::new().on(Arc::new(fs), Arc::new(clock)).without_threads();
+    options.shard_bits(2).max_file_size(4 << 10).index(Index::Ordered)
+}
+
+fn key(rng: &mut Rng) -> Vec<u8> {
+    let n = rng.below(40);
+    match rng.below(12) {
+        0 => Vec::new(),
+        1 => vec![0xff; n % 4],
+        2 => b"user:".repeat(1 + n % 3),
+        _ => format!("key{n}").into_bytes(),
+    }
+}
+
+fn bounds(rng: &mut Rng) -> (Bound<Vec<u8>>, Bound<Vec<u8>>) {
+    let mut bound = || match rng.below(5) {
+        0 => Bound::Unbounded,
+        1 | 2 => Bound::Included(key(rng)),
+        _ => Bound::Excluded(key(rng)),
+    };
+    (bound(), bound())
+}
+
+/// What of `map` lies within; a map panics over bounds that are the wrong way round.
+fn within(map: &Map, bounds: &(Bound<Vec<u8>>, Bound<Vec<u8>>)) -> Vec<(Vec<u8>, Vec<u8>)> {
+    use std::ops::RangeBounds;
+    let entries = map.iter().filter(|(key, _)| bounds.contains(*key));
+    entries.map(|(key, value)| (key.clone(), value.clone())).collect()
+}
+
+/// Every way of going through a snapshot in order agrees with the map.
+fn compare(snapshot: &Snapshot, map: &Map, rng: &mut Rng) {
+    for (key, value) in map {
+        assert_eq!(snapshot.get(key).unwrap().as_deref(), Some(&value[..]), "{key:?}");
+    }
+    let bounds = bounds(rng);
+    let expected = within(map, &bounds);
+    let range = || {
+        let range = snapshot.range::<Vec<u8>>(bounds.clone()).unwrap();
+        range.map(|entry| entry.map(|(key, value)| (key, value.into_vec())).unwrap())
+    };
+    assert_eq!(range().collect::<Vec<_>>(), expected);
+    let mut backwards = range().rev().collect::<Vec<_>>();
+    backwards.reverse();
+    assert_eq!(backwards, expected);
+
+    // From both ends until they meet.
+    let (mut range, mut front, mut back) = (range(), Vec::new(), Vec::new());
+    loop {
+        let (next, list) = match rng.one_in(2) {
+            true => (range.next(), &mut front),
+            false => (range.next_back(), &mut back),
+        };
+        match next {
+            Some(entry) => list.push(entry),
+            None => break,
+        }
+    }
+    back.reverse();
+    assert_eq!([front, back].concat(), expected);
+
+    let (mut range, target) = (snapshot.range::<[u8]>(..).unwrap(), key(rng));
+    let skipped = rng.below(4);
+    let passed: Vec<_> = range.by_ref().take(skipped).map(|entry| entry.unwrap().0).collect();
+    range.seek(&target);
+    let next = range.next().map(|entry| entry.unwrap().0);
+    let mut rest = map.keys().filter(|key| !passed.contains(key) && **key >= target);
+    assert_eq!(next.as_ref(), rest.next());
+
+    let prefix = key(rng);
+    let found: Vec<_> = snapshot.prefix(&prefix).map(|entry| entry.unwrap().0).collect();
+    assert!(found.iter().eq(map.keys().filter(|key| key.starts_with(&prefix))));
+    assert_eq!(snapshot.len(), map.len() as u64);
+}
+
+fn scan(db: &Bitcask, prefix: &[u8], limit: usize) -> Vec<Vec<u8>> {
+    let (mut keys, mut cursor) = (Vec::new(), None);
+    loop {
+        let page = db.scan(prefix, cursor.as_ref(), limit).unwrap();
+        keys.extend(page.entries.into_iter().map(|(key, _)| key));
+        let Some(next) = page.next else { return keys };
+        // A cursor survives being written down.
+        cursor = Some(Cursor::from(next.as_bytes()));
+    }
+}
+
+#[test]
+fn ranges_agree_with_a_map_now_and_on_snapshots() {
+    for seed in seeds(40_000_000, 20) {
+        println!("SEED={seed}");
+        let (mut rng, options) = (Rng::new(seed), options(seed));
+        let mut db = options.clone().open("/db").unwrap();
+        let (mut map, mut held) = (Map::new(), Vec::new());
+        for step in 0..600 {
+            match rng.below(20) {
+                0..9 => {
+                    let (key, value) = (key(&mut rng), rng.bytes(20));
+                    db.put(&key, &value).unwrap();
+                    map.insert(key, value);
+                }
+                9..14 => {
+                    let key = key(&mut rng);
+                    assert_eq!(db.delete(&key).unwrap(), map.remove(&key).is_some());
+                }
+                14 => held.push((db.snapshot().unwrap(), map.clone())),
+                15 if !held.is_empty() => drop(held.remove(rng.below(held.len()))),
+                16 => db.tick().unwrap(),
+                17 if step % 10 == 0 => drop(db.merge().unwrap()),
+                18 if step % 20 == 0 => {
+                    held.clear();
+                    db.close().unwrap();
+                    db = options.clone().open("/db").unwrap();
+                }
+                _ => {
+                    compare(&db.snapshot().unwrap(), &map, &mut rng);
+                    held.iter().for_each(|(snapshot, map)| compare(snapshot, map, &mut rng));
+                    let prefix = key(&mut rng);
+                    let (limit, expected) = (1 + rng.below(9), map.keys());
+                    let expected = expected.filter(|key| key.starts_with(&prefix));
+                    assert!(scan(&db, &prefix, limit).iter().eq(expected));
+                }
+            }
+            assert_eq!(db.first().unwrap().map(|(key, _)| key), map.keys().next().cloned());
+            assert_eq!(db.last().unwrap().map(|(key, _)| key), map.keys().next_back().cloned());
+        }
+    }
+}
+
+#[test]
+fn without_an_ordered_index_ranges_say_so_and_prefixes_and_pages_work_unordered() {
+    let db = options(1).index(Index::Hash).open("/db").unwrap();
+    for n in 0..100 {
+        db.put(format!("{}:{n}", n % 3).as_bytes(), b"").unwrap();
+    }
+    let error = db.range("a".."b").unwrap_err();
+    assert_eq!(error.kind(), ErrorKind::Invalid);
+    assert!(error.to_string().contains("Index::Ordered"), "{error}");
+    assert!(db.first().is_err() && db.last().is_err());
+    let mut found: Vec<_> = db.prefix(b"1:").map(|entry| entry.unwrap().0).collect();
+    found.sort_unstable();
+    let mut expected: Vec<_> =
+        (0..100).filter(|n| n % 3 == 1).map(|n| format!("1:{n}").into_bytes()).collect();
+    expected.sort_unstable();
+    assert_eq!(found, expected);
+    for limit in [1, 7, 1000] {
+        let mut scanned = scan(&db, b"1:", limit);
+        scanned.sort_unstable();
+        assert_eq!(scanned, expected);
+    }
+    for cursor in [&b""[..], b"\x07", b"\x02", b"\x02\xff\xff\xff\xff", b"\x01a"] {
+        assert_eq!(db.scan(b"", Some(&cursor.into()), 1).unwrap_err().kind(), ErrorKind::Invalid);
+    }
+}
