@@ -2,45 +2,61 @@
 
 use crate::expiry::{Expiry, StoreTime};
 use crate::record::{Flags, NEVER, record_len};
+use crate::stream::Staged;
 
 /// One change to one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
-    Put { key: &'a [u8], value: &'a [u8], expires_ms: u64 },
-    Delete { key: &'a [u8] },
+    Put {
+        key: &'a [u8],
+        value: &'a [u8],
+        expires_ms: u64,
+    },
+    Delete {
+        key: &'a [u8],
+    },
+    /// A value that was written to a file of its own. Never with others.
+    Staged {
+        key: &'a [u8],
+        staged: &'a Staged,
+        expires_ms: u64,
+    },
 }
 
 impl<'a> Change<'a> {
     pub(crate) fn key(&self) -> &'a [u8] {
         match *self {
-            Self::Put { key, .. } | Self::Delete { key } => key,
+            Self::Put { key, .. } | Self::Delete { key } | Self::Staged { key, .. } => key,
         }
     }
 
     pub(crate) fn value(&self) -> &'a [u8] {
         match *self {
             Self::Put { value, .. } => value,
-            Self::Delete { .. } => &[],
+            Self::Delete { .. } | Self::Staged { .. } => &[],
         }
     }
 
     pub(crate) fn expires_ms(&self) -> u64 {
         match *self {
-            Self::Put { expires_ms, .. } => expires_ms,
+            Self::Put { expires_ms, .. } | Self::Staged { expires_ms, .. } => expires_ms,
             Self::Delete { .. } => NEVER,
         }
     }
 
     pub(crate) fn flags(&self) -> Flags {
         match self {
-            Self::Put { .. } => Flags::VALUE,
+            Self::Put { .. } | Self::Staged { .. } => Flags::VALUE,
             Self::Delete { .. } => Flags::TOMBSTONE,
         }
     }
 
     /// Bytes of the record that it becomes.
     pub(crate) fn record_len(&self) -> u64 {
-        record_len(self.key().len(), self.value().len(), self.expires_ms())
+        match self {
+            Self::Staged { staged, .. } => staged.record_len,
+            _ => record_len(self.key().len(), self.value().len(), self.expires_ms()),
+        }
     }
 }
 

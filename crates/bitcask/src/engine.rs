@@ -20,6 +20,7 @@ use crate::options::{Durability, IoMode, Options};
 use crate::place::Place;
 use crate::range::OrderedKeys;
 use crate::read::{GETS_AT_ONCE, Moment};
+use crate::record::Flags;
 use crate::recovery::{self, Recovery};
 use crate::snapshot::Snapshot;
 use crate::stats::{Counters, FileStats, Stats, count};
@@ -147,7 +148,15 @@ impl Engine {
         {
             return Ok(false);
         }
-        if writer.make_room(dir, changes)? {
+        let finished = match changes {
+            [change @ Change::Staged { staged, .. }] => {
+                let lookup = dir.lookup(&dir.files.guard(), hashes[0], change.key())?;
+                let collides = if lookup.collides { Flags::COLLIDES } else { Flags::NONE };
+                writer.adopt(dir, change, staged, collides).map(|()| true)
+            }
+            _ => writer.make_room(dir, changes),
+        };
+        if finished? {
             self.keeper.nudge();
         }
 
@@ -164,7 +173,7 @@ impl Engine {
                 Ok(one.insert(lookup).collides)
             }
         };
-        let first = writer.append(dir.clock.wall_ms(), changes, collides)?;
+        let first = writer.append(dir, changes, collides)?;
         if let Err(e) = self.publish(&table, &writer, changes, hashes, one, first) {
             // The log has what the keydir has not.
             return Err(writer.poison(e));
@@ -252,7 +261,7 @@ impl Engine {
     ) -> bool {
         let dir = &*self.dir;
         let done = match (change, lookup.found) {
-            (Change::Put { key, expires_ms, .. }, old) => {
+            (Change::Put { key, expires_ms, .. } | Change::Staged { key, expires_ms, .. }, old) => {
                 dir.put_in(hash, key, old, (place, seq), *expires_ms)
             }
             (Change::Delete { .. }, None) => true,
@@ -288,20 +297,20 @@ impl Engine {
     }
 
     pub(crate) fn check_limits(&self, change: &Change<'_>) -> Result<()> {
-        let options = &self.dir.options;
-        if change.key().len() > options.key_len_max {
-            return Err(Error::invalid(format!(
-                "the key is {} bytes long, at most {} are allowed",
-                change.key().len(),
-                options.key_len_max
-            )));
+        self.check_lengths(change.key().len(), change.value().len() as u64)
+    }
+
+    pub(crate) fn check_lengths(&self, key_len: usize, value_len: u64) -> Result<()> {
+        let Options { key_len_max, value_len_max, .. } = self.dir.options;
+        if key_len > key_len_max {
+            let what =
+                format!("the key is {key_len} bytes long, at most {key_len_max} are allowed");
+            return Err(Error::invalid(what));
         }
-        if change.value().len() as u64 > options.value_len_max {
-            return Err(Error::invalid(format!(
-                "the value is {} bytes long, at most {} are allowed",
-                change.value().len(),
-                options.value_len_max
-            )));
+        if value_len > value_len_max {
+            let what =
+                format!("the value is {value_len} bytes long, at most {value_len_max} are allowed");
+            return Err(Error::invalid(what));
         }
         Ok(())
     }

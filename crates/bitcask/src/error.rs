@@ -105,6 +105,13 @@ impl Error {
         error
     }
 
+    /// A refusal of the caller's own reader.
+    pub(crate) fn reader(source: io::Error) -> Self {
+        let mut error = Self::new(ErrorKind::Io, "the reader of the value failed");
+        error.0.source = Some(source);
+        error
+    }
+
     pub(crate) fn corrupt(what: impl Into<String>, path: &Path, offset: u64) -> Self {
         Self::new(ErrorKind::Corrupt, what).at(path).at_offset(offset)
     }

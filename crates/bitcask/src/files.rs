@@ -9,6 +9,8 @@
 //! holds none; either waits for the guards that are out.
 
 use std::fmt;
+use std::io;
+use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -23,6 +25,8 @@ use crate::sync::{Mutex, RwLock, RwLockReadGuard, lock, read, write};
 
 /// Bytes first read of a record when files are not mapped: enough for most, less than a page.
 const FIRST_READ_LEN: usize = 1024;
+/// Bytes that are checked at a time of a value that is not held in memory; more than what comes before it.
+const CHECKED_AT_ONCE: usize = 256 << 10;
 /// Files that are not mapped and keep a descriptor.
 const FILES_KEPT_OPEN: usize = 256;
 /// Cache lines of a record to fetch ahead in `get_many`.
@@ -217,6 +221,45 @@ impl DataFile {
             read_exact_at(&*file, rest, offset + n as u64).map_err(failed)?;
         }
         Ok(scratch)
+    }
+
+    /// Reads at an offset below its length; may read less than asked.
+    pub(crate) fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        match &self.source {
+            Source::Mapped(region) => {
+                let from = usize::try_from(offset).unwrap_or(usize::MAX);
+                let bytes = region.bytes().get(from..).unwrap_or_default();
+                let n = bytes.len().min(buf.len());
+                buf[..n].copy_from_slice(&bytes[..n]);
+                Ok(n)
+            }
+            Source::Plain(file) => {
+                let file = file.handle().map_err(io::Error::other)?;
+                read_full_at(&*file, buf, offset)
+            }
+        }
+    }
+
+    /// Where the value of the record at `place` lies, once all of the record is checked, part by part.
+    pub(crate) fn check_value(&self, place: Place) -> Result<Range<u64>> {
+        let offset = place.offset(self.first_chunk);
+        let failed = |e| Error::io("cannot read a record", &self.path, e).at_offset(offset);
+        let mut chunk = vec![0; CHECKED_AT_ONCE];
+        let n = self.read_at(&mut chunk, offset).map_err(failed)?;
+        let shape = record::shape(&chunk[..n]).map_err(|fault| self.fault(offset, fault))?;
+        let mut checksum = shape.checksum_at(offset, self.seed);
+        let mut done = 0;
+        while done < shape.len {
+            let wanted = usize::try_from(shape.len - done).unwrap_or(usize::MAX).min(chunk.len());
+            let n = self.read_at(&mut chunk[..wanted], offset + done).map_err(failed)?;
+            if n == 0 {
+                return Err(self.fault(offset, Fault::Short));
+            }
+            checksum.add(done, &chunk[..n]);
+            done += n as u64;
+        }
+        checksum.check().map_err(|fault| self.fault(offset, fault))?;
+        Ok(offset + shape.value.start..offset + shape.value.end)
     }
 
     /// Starts the cache misses of a read that will follow.

@@ -67,6 +67,11 @@ pub(crate) fn temporary_path(path: &Path) -> PathBuf {
     name.into()
 }
 
+/// The name that a file has when it is no longer temporary.
+pub(crate) fn target_path(temporary: &Path) -> PathBuf {
+    temporary.with_extension("")
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -1,6 +1,8 @@
 //! One record of the log: fields to bytes and back. Pure functions; `docs/format.md` is the specification.
 #![warn(clippy::indexing_slicing)]
 
+use std::ops::Range;
+
 use crate::place::ALIGNMENT;
 
 /// Bytes before the key of a record without expiry.
@@ -91,6 +93,11 @@ impl Fields<'_> {
     /// Bytes of the record.
     pub(crate) fn record_len(&self) -> u64 {
         record_len(self.key.len(), self.value.len(), self.expires_ms)
+    }
+
+    /// Bytes of the record before its value.
+    pub(crate) fn before_value_len(&self) -> u64 {
+        self.header_len() as u64 + self.key.len() as u64
     }
 
     fn header_len(&self) -> usize {
@@ -204,10 +211,40 @@ pub(crate) fn encode_around(
     (before, padding, sum)
 }
 
+/// What comes before the value of a record whose value is known by its length, and by checksum and length of it with
+/// its padding; and the checksum of the record.
+pub(crate) fn encode_before(
+    fields: &Fields<'_>,
+    offset: u64,
+    seed: u32,
+    (value_len, tail_crc, tail_len): (u64, u32, usize),
+) -> (Vec<u8>, u32) {
+    let mut before = vec![0; fields.header_len()];
+    if let Some(header) = before.get_mut(CHECKSUM_LEN..) {
+        put_header_of(header, fields, value_len);
+    }
+    before.extend_from_slice(fields.key);
+    let body = before.get(CHECKSUM_LEN..).unwrap_or_default();
+    let sum = crc32c::crc32c_append(start(seed, offset), body);
+    let sum = crc32c::crc32c_combine(sum, tail_crc, tail_len);
+    put(&mut before, 0, &sum.to_le_bytes());
+    (before, sum)
+}
+
+/// The zeros that follow a value which ends at this offset.
+pub(crate) fn padding_of(end: u64) -> &'static [u8] {
+    let len = end.next_multiple_of(ALIGNMENT as u64) - end;
+    usize::try_from(len).ok().and_then(|len| ZEROS.get(..len)).unwrap_or_default()
+}
+
 fn put_header(header: &mut [u8], fields: &Fields<'_>) {
+    put_header_of(header, fields, fields.value.len() as u64);
+}
+
+#[inline]
+fn put_header_of(header: &mut [u8], fields: &Fields<'_>, value_len: u64) {
     let key_len = u16::try_from(fields.key.len()).expect("limits were checked at the front door");
-    let value_len =
-        u32::try_from(fields.value.len()).expect("limits were checked at the front door");
+    let value_len = u32::try_from(value_len).expect("limits were checked at the front door");
     // One store for the three, because the checksum reads them back as one word at once.
     let lens = u64::from(key_len) << 16 | u64::from(value_len) << 32;
     let expires = fields.expires_ms != NEVER;
@@ -298,6 +335,63 @@ pub(crate) fn claimed_len(bytes: &[u8]) -> Result<u64, Fault> {
         + u64::from(u16::from_le_bytes(key_len))
         + u64::from(u32::from_le_bytes(value_len));
     Ok(len.next_multiple_of(ALIGNMENT as u64))
+}
+
+/// How long a record is, and where its value lies within it, as far as its header says.
+#[derive(Clone, Debug)]
+pub(crate) struct Shape {
+    pub(crate) len: u64,
+    pub(crate) value: Range<u64>,
+    flags: Flags,
+    stored: u32,
+}
+
+/// The shape of the record that `bytes` begin with.
+pub(crate) fn shape(bytes: &[u8]) -> Result<Shape, Fault> {
+    let len = claimed_len(bytes)?;
+    let (stored, rest) = take(bytes)?;
+    let (flags, rest) = take(rest)?;
+    let (key_len, rest) = take(rest)?;
+    let (value_len, _) = take(rest)?;
+    let flags = Flags(u16::from_le_bytes(flags));
+    let expiry_len = if flags.has(Flags::EXPIRES) { EXPIRY_LEN as u64 } else { 0 };
+    let start = RECORD_HEADER_LEN as u64 + expiry_len + u64::from(u16::from_le_bytes(key_len));
+    let value = start..start + u64::from(u32::from_le_bytes(value_len));
+    Ok(Shape { len, value, flags, stored: u32::from_le_bytes(stored) })
+}
+
+impl Shape {
+    /// The checksum of this record at `offset`, of which no bytes were seen yet.
+    pub(crate) fn checksum_at(&self, offset: u64, seed: u32) -> Checksum {
+        Checksum { sum: start(seed, offset), stored: self.stored, flags: self.flags }
+    }
+}
+
+/// The checksum of a record that is read part by part.
+#[derive(Debug)]
+pub(crate) struct Checksum {
+    sum: u32,
+    stored: u32,
+    flags: Flags,
+}
+
+impl Checksum {
+    /// Takes in the bytes of the record from position `at` on, which is where the last ended.
+    pub(crate) fn add(&mut self, at: u64, bytes: &[u8]) {
+        let body = if at == 0 { bytes.get(CHECKSUM_LEN..).unwrap_or_default() } else { bytes };
+        self.sum = crc32c::crc32c_append(self.sum, body);
+    }
+
+    /// Whether the record checks out, when all of it was taken in.
+    pub(crate) fn check(&self) -> Result<(), Fault> {
+        if self.sum != self.stored {
+            return Err(Fault::Checksum { stored: self.stored, computed: self.sum });
+        }
+        match self.flags.unknown() {
+            0 => Ok(()),
+            unknown => Err(Fault::Unsupported(unknown)),
+        }
+    }
 }
 
 /// What the checksum of a record at `offset` starts from.
@@ -429,6 +523,24 @@ mod tests {
             assert_eq!((record.value, record.expires_ms), (value, expires_ms));
             assert_eq!(record.flags.has(Flags::EXPIRES), expires_ms != NEVER);
             assert_eq!(claimed_len(&whole), Ok(whole.len() as u64));
+        }
+    }
+
+    #[test]
+    fn a_record_is_put_together_from_what_is_known_of_its_value() {
+        for value_len in [0, 1, 5, 1000] {
+            let value = &vec![7; value_len];
+            let (seq, time_ms, expires_ms, key) = (7, 8, 99, b"key");
+            let fields = Fields { flags: Flags::VALUE, seq, time_ms, expires_ms, key, value };
+            let mut whole = vec![0; usize::try_from(fields.record_len()).unwrap()];
+            let checksum = encode(&fields, 64, 99, &mut whole);
+            let padding = padding_of(64 + fields.before_value_len() + value_len as u64);
+            let tail = [value, padding].concat();
+            let tail_crc = crc32c::crc32c(&tail);
+            let known = (value_len as u64, tail_crc, tail.len());
+            let fields = Fields { value: &[], ..fields };
+            let (before, sum) = encode_before(&fields, 64, 99, known);
+            assert_eq!((sum, [before, tail].concat()), (checksum, whole));
         }
     }
 

@@ -22,7 +22,8 @@ use crate::files::DataFile;
 use crate::fs::{Access, File, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::place::Place;
-use crate::record::{FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, NEVER};
+use crate::record::{self, FRAME_LEN, Fields, Flags, Frame, LogPosition, MARK_LEN, Mark, NEVER};
+use crate::stream::Staged;
 use crate::sync::atomic::Ordering;
 
 /// Space left on the disk for a hint, beside half the size of its file.
@@ -227,10 +228,16 @@ impl Writer {
     /// was started before. The caller has made room. Gives the place of the first; the others follow it.
     pub(crate) fn append(
         &mut self,
-        time_ms: u64,
+        dir: &Directory,
         changes: &[Change<'_>],
         mut collides: impl FnMut(usize) -> Result<bool>,
     ) -> Result<Place> {
+        let time_ms = dir.clock.wall_ms();
+        if let [Change::Staged { .. }] = changes {
+            // It is there, since room was made for it.
+            self.next_seq += 1;
+            return Ok(self.active_mut().data.place(FILE_HEADER_LEN as u64));
+        }
         let before = self.rollback_point();
         if self.durable > self.marked {
             self.append_mark(time_ms, Flags::MARK);
@@ -266,6 +273,61 @@ impl Writer {
         }
         self.flush(before)?;
         Ok(first.expect("there is at least one change"))
+    }
+
+    /// Makes the file in which a value was staged the active one, with the record that it waited for; the next thing
+    /// appended is that record. What [`Self::make_room`] is for other changes.
+    pub(crate) fn adopt(
+        &mut self,
+        dir: &Directory,
+        change: &Change<'_>,
+        staged: &Staged,
+        collides: Flags,
+    ) -> Result<()> {
+        self.finish_active(dir)?;
+        let id = self.take_file_id()?;
+        let path = dir.data_path(FileKind::Log, id);
+        let (header, seed) = self.header(dir, id).encode();
+        let fields = Fields {
+            flags: change.flags().and(collides),
+            seq: self.next_seq,
+            time_ms: dir.clock.wall_ms(),
+            expires_ms: change.expires_ms(),
+            key: change.key(),
+            value: &[],
+        };
+        let at = FILE_HEADER_LEN as u64;
+        let tail = (staged.value_len, staged.tail_crc, staged.tail_len);
+        let (before, checksum) = record::encode_before(&fields, at, seed, tail);
+        let len = at + staged.record_len;
+        let file = &staged.file;
+        write_all_at(&**file, &before, at)
+            .and_then(|()| write_all_at(&**file, &header, 0))
+            .map_err(|e| Error::io("cannot write to", &staged.path, e))?;
+        let capacity = dir.options.max_file_size.max(len);
+        let mut active = Active::new(dir, file.clone(), (id, seed), path.clone(), len, capacity)?;
+        if let Err(e) = dir.fs.rename(&staged.path, &path) {
+            dir.files.remove(std::slice::from_ref(&active.data));
+            // It may have its name all the same.
+            return Err(self.poison(Error::io("cannot name", &path, e)));
+        }
+        active.digest = record::digest(0, checksum);
+        active.data.seq_min.store(self.next_seq, Ordering::Release);
+        self.active = Some(active);
+        self.names += 1;
+        Ok(())
+    }
+
+    /// The header of the next file of the log.
+    fn header(&self, dir: &Directory, file_id: u64) -> FileHeader {
+        FileHeader {
+            kind: FileKind::Log,
+            salt: new_salt(dir),
+            store_id: dir.store_id,
+            file_id,
+            next_seq: self.next_seq,
+            previous: if self.has_unsynced() { self.position().file_id } else { 0 },
+        }
     }
 
     fn append_mark(&mut self, time_ms: u64, flags: Flags) {
@@ -321,15 +383,7 @@ impl Writer {
         let path = dir.data_path(FileKind::Log, id);
         let file =
             dir.fs.open(&path, Access::Create).map_err(|e| Error::io("cannot create", &path, e))?;
-        let header = FileHeader {
-            kind: FileKind::Log,
-            salt: new_salt(dir),
-            store_id: dir.store_id,
-            file_id: id,
-            next_seq: self.next_seq,
-            previous: if self.has_unsynced() { self.position().file_id } else { 0 },
-        };
-        let (bytes, seed) = header.encode();
+        let (bytes, seed) = self.header(dir, id).encode();
         let len = FILE_HEADER_LEN as u64;
         let capacity = dir.options.max_file_size.max(len + needed);
         let created = write_all_at(&*file, &bytes, 0)

@@ -9,3 +9,4 @@ mod fixtures;
 mod model;
 mod ranges;
 mod scripts;
+mod streams;
