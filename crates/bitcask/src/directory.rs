@@ -5,7 +5,8 @@ use std::sync::Arc;
 
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
-use crate::error::{Error, Result};
+use crate::batch::Change;
+use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{Expiries, StoreTime};
 use crate::files::{DataFile, FileSet, Table};
 use crate::fs::{Access, Clock, File, Fs, write_all_at};
@@ -39,6 +40,7 @@ pub(crate) struct Directory {
     pub(crate) time: StoreTime,
     pub(crate) expiries: Expiries,
     pub(crate) closed: AtomicBool,
+    budget_warned: AtomicBool,
 }
 
 /// A record of a key.
@@ -89,6 +91,7 @@ impl Directory {
             time: StoreTime::new(options.clock.clone()),
             expiries: Expiries::default(),
             closed: AtomicBool::new(false),
+            budget_warned: AtomicBool::new(false),
             options,
         }
     }
@@ -165,6 +168,43 @@ impl Directory {
             return Err(Error::invalid("the store is closed").at(&self.path));
         }
         Ok(())
+    }
+
+    /// Bytes of memory that the keydir and the ordered index take.
+    pub(crate) fn index_memory(&self) -> u64 {
+        self.keydir.memory() + self.ordered.as_ref().map_or(0, OrderedKeys::memory)
+    }
+
+    /// Whether `more` bytes of memory, and what is there, are within the budget.
+    pub(crate) fn check_budget(&self, more: u64) -> Result<()> {
+        let Some(budget) = self.options.memory_budget else { return Ok(()) };
+        let (taken, keys) = (self.index_memory(), self.keydir.len());
+        let wanted = taken.saturating_add(more);
+        if wanted > budget / 10 * 9 && !self.budget_warned.swap(true, Ordering::Relaxed) {
+            tracing::warn!(keys, taken, budget, "the memory budget is nearly used up");
+        }
+        if wanted <= budget {
+            return Ok(());
+        }
+        let what = format!("{keys} keys take {taken} bytes of memory, and the budget is {budget}");
+        Err(Error::new(ErrorKind::Full, what).at(&self.path))
+    }
+
+    /// Whether the keys that `changes` add are within the budget. Others need no memory.
+    pub(crate) fn check_growth(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<()> {
+        if self.options.memory_budget.is_none() {
+            return Ok(());
+        }
+        let (table, mut more) = (self.files.guard(), 0);
+        for (change, &hash) in changes.iter().zip(hashes) {
+            let adds = !matches!(change, Change::Delete { .. })
+                && self.lookup(&table, hash, change.key())?.found.is_none();
+            if adds {
+                more += self.keydir.growth()
+                    + change.key().len() as u64 * self.ordered.iter().len() as u64;
+            }
+        }
+        if more > 0 { self.check_budget(more) } else { Ok(()) }
     }
 
     /// Keys that are there at `time_ms`.

@@ -148,6 +148,7 @@ impl Engine {
         {
             return Ok(false);
         }
+        dir.check_growth(changes, hashes)?;
         let finished = match changes {
             [change @ Change::Staged { staged, .. }] => {
                 let lookup = dir.lookup(&dir.files.guard(), hashes[0], change.key())?;

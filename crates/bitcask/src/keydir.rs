@@ -240,6 +240,12 @@ impl Keydir {
         (tables + self.shards.len() * size_of::<ShardCell>()) as u64
     }
 
+    /// Bytes that one more key may take: its shard may grow.
+    pub(crate) fn growth(&self) -> u64 {
+        let tables = self.table_bytes.load(Ordering::Relaxed);
+        (tables / self.shards.len() / 2 + SLOTS_MIN * size_of::<u64>()) as u64
+    }
+
     pub(crate) fn shard_count(&self) -> usize {
         self.shards.len()
     }

@@ -68,6 +68,7 @@ pub(crate) fn load(dir: &Directory, mut sources: Vec<LoadSource>) -> Result<()> 
         given_up.push(index);
     }
     dir.fill_index()?;
+    dir.check_budget(0)?;
     if dir.read_only {
         return Ok(());
     }
@@ -161,6 +162,7 @@ fn load_shards(
             settle_group(dir, sources, group, &mut live)?;
         }
         dir.keydir.fill(shard, &live);
+        dir.check_budget(0)?;
     }
     Ok(Ok(()))
 }

@@ -122,6 +122,7 @@ pub struct Options {
     pub(crate) merge: MergePolicy,
     pub(crate) io: IoMode,
     pub(crate) index: Index,
+    pub(crate) memory_budget: Option<u64>,
     pub(crate) verify_reads: bool,
     pub(crate) key_len_max: usize,
     pub(crate) value_len_max: u64,
@@ -153,6 +154,7 @@ impl Options {
             merge: MergePolicy::default(),
             io: IoMode::default(),
             index: Index::default(),
+            memory_budget: None,
             verify_reads: true,
             key_len_max: KEY_LEN_MAX,
             value_len_max: VALUE_LEN_MAX,
@@ -205,6 +207,14 @@ impl Options {
     /// Whether keys can be found in order. Default: [`Index::Hash`], no.
     pub fn index(mut self, index: Index) -> Self {
         self.index = index;
+        self
+    }
+
+    /// Bytes of memory that the keydir, and the ordered index, may take. What would add a key beyond it is refused as
+    /// `Full`; overwriting and deleting go on. At nine tenths of it a warning is logged. Opening fails if the
+    /// store does not fit. Default: no limit.
+    pub fn memory_budget(mut self, bytes: u64) -> Self {
+        self.memory_budget = Some(bytes);
         self
     }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, ErrorKind, IoMode, MergePolicy, Options, WriteBatch};
+use bitcask::{Bitcask, ErrorKind, Index, IoMode, MergePolicy, Options, WriteBatch};
 
 /// A directory of its own that is gone when the test ends.
 pub(crate) struct TempDir(std::path::PathBuf);
@@ -130,4 +130,39 @@ fn background_merges_keep_to_their_window_and_wait_while_paused() {
     db.resume_merge();
     assert!(merges_after_a_tick() > 0, "before midnight");
     assert_eq!(db.len().unwrap(), 5);
+}
+
+#[test]
+fn a_memory_budget_refuses_new_keys_and_nothing_else() {
+    for index in [Index::Hash, Index::Ordered] {
+        let fs = Arc::new(SimFs::new(1));
+        let options = Options::new().on(fs, Arc::new(SimClock::new(0))).without_threads();
+        let options = options.shard_bits(2).index(index);
+        let budget = 40_000;
+        let db = options.clone().memory_budget(budget).open("/db").unwrap();
+        let key = |n: u32| format!("key{n}").into_bytes();
+        let refused = (0..).find_map(|n| db.put(&key(n), b"v").err().map(|e| (n, e)));
+        let (keys, error) = refused.unwrap();
+        assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
+        assert!(error.to_string().contains("budget"), "{error}");
+        assert!(keys > 1000, "{keys}");
+        let stats = db.stats().unwrap();
+        assert!(stats.keydir_bytes + stats.ordered_bytes <= budget);
+        assert_eq!(stats.keys, u64::from(keys));
+        // Overwriting and deleting go on, and make room.
+        db.put(&key(0), b"w").unwrap();
+        assert!(db.put_if_absent(b"new", b"").is_err());
+        let mut batch = WriteBatch::new();
+        batch.put(key(1), "w").put("new", "");
+        assert_eq!(db.write(&batch).unwrap_err().kind(), ErrorKind::Full);
+        assert_eq!(db.get(&key(1)).unwrap().unwrap(), "v");
+        for n in 0..keys / 2 {
+            assert!(db.delete(&key(n)).unwrap());
+        }
+        db.put(b"new", b"").unwrap();
+        db.close().unwrap();
+        let error = options.clone().memory_budget(1000).open("/db").unwrap_err();
+        assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
+        assert_eq!(options.open("/db").unwrap().get(b"new").unwrap().unwrap(), "");
+    }
 }
