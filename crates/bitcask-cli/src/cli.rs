@@ -16,7 +16,7 @@ Exit codes:
   1  no such key              6  the operating system refused
   2  invalid, or no store     7  an earlier write failed
   3  the store is in use      8  the disk is full
-  4  a newer version's store";
+  4  a newer version's store  9  others were faster";
 
 const AFTER_SET: &str = "\
 Examples:

@@ -4,6 +4,11 @@ use crate::expiry::{Expiry, StoreTime};
 use crate::record::{Flags, NEVER, record_len};
 use crate::stream::Staged;
 
+/// Changes in a batch, so that its frame can count them.
+pub(crate) const BATCH_LEN_MAX: usize = 1 << 28;
+/// Bytes in a batch: it fits one file.
+pub(crate) const BATCH_BYTES_MAX: u64 = 8 << 30;
+
 /// One change to one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {

@@ -8,7 +8,7 @@ use std::thread::JoinHandle;
 
 use crate::batch::{Change, WriteBatch};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::expiry::Expiry;
 use crate::iter::{Iter, Keys};
 use crate::merge::{MergeProgress, MergeReport};
@@ -24,11 +24,6 @@ use crate::stats::{Stats, count};
 use crate::sync::{Mutex, lock};
 use crate::value::Value;
 use crate::watch::Watch;
-
-/// Changes in a batch, so that its frame can count them.
-const BATCH_LEN_MAX: usize = 1 << 28;
-/// Bytes in a batch: it fits one file.
-const BATCH_BYTES_MAX: u64 = 8 << 30;
 
 /// A store: a persistent map from keys to values, both any bytes.
 ///
@@ -184,17 +179,7 @@ impl Bitcask {
     pub fn write(&self, batch: &WriteBatch) -> Result<()> {
         let engine = self.engine()?;
         let changes = batch.changes(&engine.dir.time);
-        if changes.len() > BATCH_LEN_MAX {
-            return Err(Error::invalid("the batch has more than 2^28 changes"));
-        }
-        let mut bytes = 0;
-        for change in &changes {
-            engine.check_limits(change)?;
-            bytes += change.record_len();
-        }
-        if bytes > BATCH_BYTES_MAX {
-            return Err(Error::invalid("the batch is larger than 8 GiB"));
-        }
+        engine.check_batch(&changes)?;
         if changes.is_empty() {
             return Ok(());
         }

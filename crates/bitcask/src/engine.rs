@@ -7,7 +7,7 @@ use std::path::Path;
 
 use std::sync::Arc;
 
-use crate::batch::Change;
+use crate::batch::{BATCH_BYTES_MAX, BATCH_LEN_MAX, Change};
 use crate::directory::{Directory, Lookup};
 use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
@@ -316,6 +316,22 @@ impl Engine {
         Ok(())
     }
 
+    /// Checks that changes can be made as one batch.
+    pub(crate) fn check_batch(&self, changes: &[Change<'_>]) -> Result<()> {
+        if changes.len() > BATCH_LEN_MAX {
+            return Err(Error::invalid("the batch has more than 2^28 changes"));
+        }
+        let mut bytes = 0;
+        for change in changes {
+            self.check_limits(change)?;
+            bytes += change.record_len();
+        }
+        if bytes > BATCH_BYTES_MAX {
+            return Err(Error::invalid("the batch is larger than 8 GiB"));
+        }
+        Ok(())
+    }
+
     pub(crate) fn check_open(&self) -> Result<()> {
         self.dir.check_open()
     }
@@ -404,6 +420,8 @@ impl Engine {
             deletes: load(&self.stats.deletes),
             gets: self.dir.files.gets(),
             batches: load(&self.stats.batches),
+            transactions: load(&self.stats.transactions),
+            conflicts: load(&self.stats.conflicts),
             syncs: load(&self.stats.syncs),
             merges: load(&self.stats.merges),
             reclaimed_bytes: load(&self.stats.reclaimed),

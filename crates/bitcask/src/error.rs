@@ -19,6 +19,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// | `Io`          | look at the disk; reads may go on                     | 6         |
 /// | `Poisoned`    | reopen: an earlier write or sync failed               | 7         |
 /// | `Full`        | free space or merge, then try again: nothing was lost | 8         |
+/// | `Conflict`    | try again, or touch fewer keys at a time              | 9         |
 /// | `Gone`        | begin anew with a snapshot, and watch from there      | 10        |
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
@@ -37,6 +38,8 @@ pub enum ErrorKind {
     Poisoned,
     /// The disk is full. The operation changed nothing.
     Full,
+    /// Others changed what a transaction had read, again and again. It changed nothing.
+    Conflict,
     /// History that was asked for was merged away.
     Gone,
 }
@@ -52,6 +55,7 @@ impl ErrorKind {
             Self::Io => 6,
             Self::Poisoned => 7,
             Self::Full => 8,
+            Self::Conflict => 9,
             Self::Gone => 10,
         }
     }
@@ -68,6 +72,7 @@ impl ErrorKind {
             }
             Self::Poisoned => "reopen the store: it recovers what is on the disk",
             Self::Full => "free space on the disk, or delete and merge; then try again",
+            Self::Conflict => "try again, or touch fewer keys at a time",
             Self::Gone => "read everything from a snapshot, then watch from its sequence number on",
         }
     }

@@ -27,6 +27,20 @@ impl Moment {
     pub(crate) const NOW: Self = Self { seq: u64::MAX, time_ms: None };
 }
 
+/// What a key has: the sequence number of its record, or 0 if it is not there; its value and expiry.
+#[derive(Debug)]
+pub(crate) struct Current {
+    pub(crate) version: u64,
+    pub(crate) value: Option<Value>,
+    pub(crate) expires_ms: u64,
+}
+
+impl Current {
+    pub(crate) fn absent() -> Self {
+        Self { version: 0, value: None, expires_ms: NEVER }
+    }
+}
+
 /// What a look at one place found.
 enum Look {
     /// A record of another key.
@@ -169,6 +183,18 @@ impl Directory {
         scratch: &mut Vec<u8>,
     ) -> Result<Value> {
         self.value_of(&self.record(table, place, scratch)?)
+    }
+
+    /// What a key has at `moment`.
+    pub(crate) fn current(&self, hash: u64, key: &[u8], moment: Moment) -> Result<Current> {
+        let table = self.files.guard();
+        let Some(found) = self.find(&table, hash, key, moment)? else {
+            return Ok(Current::absent());
+        };
+        let mut scratch = Vec::new();
+        // The same record wherever merge may have put it meanwhile: the guard keeps this copy.
+        let value = self.value_at(&table, found.place, &mut scratch).map_err(|e| e.of_key(key))?;
+        Ok(Current { version: found.seq, value: Some(value), expires_ms: found.expires_ms })
     }
 
     /// The sequence number of the newest record of a key; 0 if the key is not there.

@@ -83,6 +83,8 @@ pub(crate) struct Counters {
     pub(crate) puts: AtomicU64,
     pub(crate) deletes: AtomicU64,
     pub(crate) batches: AtomicU64,
+    pub(crate) transactions: AtomicU64,
+    pub(crate) conflicts: AtomicU64,
     pub(crate) syncs: AtomicU64,
     pub(crate) merges: AtomicU64,
     pub(crate) reclaimed: AtomicU64,
@@ -176,6 +178,10 @@ pub struct Stats {
     pub gets: u64,
     /// Batches written.
     pub batches: u64,
+    /// Transactions done, those that changed nothing too.
+    pub transactions: u64,
+    /// How often a transaction had to begin again, or gave up, because something that it had read was changed.
+    pub conflicts: u64,
     /// Syncs done.
     pub syncs: u64,
     /// Steps of merges done; each reads some files and writes at most one.

@@ -3,8 +3,12 @@
 
 #[cfg(feature = "shuttle")]
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
+#[cfg(feature = "shuttle")]
+pub(crate) use shuttle::thread::yield_now;
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
+#[cfg(not(feature = "shuttle"))]
+pub(crate) use std::thread::yield_now;
 
 #[cfg(feature = "shuttle")]
 use shuttle::sync::RwLockWriteGuard;

@@ -9,16 +9,9 @@ use crate::db::Bitcask;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::expiry::Expiry;
-use crate::read::Moment;
+use crate::read::{Current, Moment};
 use crate::record::NEVER;
 use crate::value::Value;
-
-/// What a key has: the sequence number of its record, or 0 if it is not there; its value and expiry.
-struct Current {
-    version: u64,
-    value: Option<Value>,
-    expires_ms: u64,
-}
 
 /// What becomes of a key.
 #[derive(Clone, Copy)]
@@ -213,24 +206,9 @@ fn parse_number(key: &[u8], value: &[u8]) -> Result<i64> {
     number.ok_or_else(|| Error::invalid("the value is no 64-bit number").of_key(key))
 }
 
-impl Current {
-    fn absent() -> Self {
-        Self { version: 0, value: None, expires_ms: NEVER }
-    }
-}
-
 impl Engine {
     fn current(&self, key: &[u8]) -> Result<Current> {
-        let dir = &*self.dir;
-        let table = dir.files.guard();
-        let hash = dir.hash(key);
-        let Some(found) = dir.find(&table, hash, key, Moment::NOW)? else {
-            return Ok(Current::absent());
-        };
-        let mut scratch = Vec::new();
-        // The same record wherever merge may have put it meanwhile: the guard keeps this copy.
-        let value = dir.value_at(&table, found.place, &mut scratch).map_err(|e| e.of_key(key))?;
-        Ok(Current { version: found.seq, value: Some(value), expires_ms: found.expires_ms })
+        self.dir.current(self.dir.hash(key), key, Moment::NOW)
     }
 
     /// Changes a key if it is as it was; false if it is not.
