@@ -16,7 +16,7 @@ mod hints;
 mod life;
 mod oracle;
 mod plan;
-mod rng;
+pub(crate) mod rng;
 
 use bitcask::{Durability, IoMode};
 use explore::Explorer;
