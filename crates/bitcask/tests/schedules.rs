@@ -28,6 +28,16 @@ use shuttle::sync::atomic::AtomicBool;
 use shuttle::thread::{self, JoinHandle};
 use shuttle::{Config, Runner};
 
+#[path = "it/history"]
+mod history {
+    pub(crate) mod checker;
+    pub(crate) mod client;
+    pub(crate) mod log;
+    pub(crate) mod operation;
+}
+#[path = "schedules/histories.rs"]
+mod histories;
+
 const DIR: &str = "/db";
 /// Three records fill a file.
 const VALUE_LEN: usize = 1200;

@@ -27,6 +27,7 @@ use operation::Recorder;
 
 const CLIENTS: usize = 4;
 const STEPS: usize = 600;
+const KEYS: [char; 5] = ['a', 'b', 'c', 'd', 'e'];
 
 /// How the store is set up.
 #[derive(Clone, Copy, Debug)]
@@ -56,7 +57,8 @@ fn run(db: &Bitcask, recorder: &Recorder, seed: u64) {
                 let mut rng = Rng::new(seed * 1000 + number as u64);
                 let random = &mut |limit| rng.below(limit);
                 let pause = thread::yield_now;
-                let mut client = Client { db, recorder, number, value_len: 100, random, pause };
+                let mut client =
+                    Client { db, recorder, number, keys: &KEYS, value_len: 100, random, pause };
                 (0..STEPS).for_each(|_| client.step());
             });
         }

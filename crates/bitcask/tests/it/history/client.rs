@@ -4,13 +4,12 @@ use bitcask::{Bitcask, ErrorKind, Result, Transaction, WriteBatch};
 
 use super::operation::{Key, Operation, Recorder, Seen, bytes_of, value_of};
 
-/// Few, so that clients meet.
-pub(crate) const KEYS: [Key; 5] = ['a', 'b', 'c', 'd', 'e'];
-
 pub(crate) struct Client<'a> {
     pub(crate) db: &'a Bitcask,
     pub(crate) recorder: &'a Recorder,
     pub(crate) number: usize,
+    /// Few, so that clients meet.
+    pub(crate) keys: &'a [Key],
     /// Bytes in a value.
     pub(crate) value_len: usize,
     /// A number below another.
@@ -59,7 +58,7 @@ impl Client<'_> {
     }
 
     fn key(&mut self) -> Key {
-        KEYS[self.below(KEYS.len())]
+        self.keys[self.below(self.keys.len())]
     }
 
     fn pause(&mut self) {
@@ -237,15 +236,16 @@ impl Client<'_> {
         let done = self.recorder.now();
         let mut reads = Vec::new();
         for _ in 0..2 {
-            for key in KEYS {
+            for &key in self.keys {
                 reads.push((key, seen(snapshot.get(&name(key)).unwrap())));
                 self.pause();
             }
-            let values = snapshot.get_many(&KEYS.map(name)).unwrap();
-            reads.extend(KEYS.into_iter().zip(values.into_iter().map(seen)));
+            let names: Vec<_> = self.keys.iter().copied().map(name).collect();
+            let values = snapshot.get_many(&names).unwrap();
+            reads.extend(self.keys.iter().copied().zip(values.into_iter().map(seen)));
             let met: Vec<_> = snapshot.iter().map(Result::unwrap).collect();
             assert_eq!(met.len() as u64, snapshot.len());
-            for key in KEYS {
+            for &key in self.keys {
                 let value = met.iter().find(|(other, _)| *other == name(key));
                 reads.push((key, seen(value.map(|(_, value)| value))));
             }
