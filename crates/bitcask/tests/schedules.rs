@@ -118,6 +118,10 @@ impl Fs for SwitchingFs {
         self.switch().rename(from, to)
     }
 
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.switch().link(from, to)
+    }
+
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.switch().remove(path)
     }

@@ -51,6 +51,9 @@ pub trait Fs: Debug + Send + Sync {
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>>;
     /// Renames a file within a directory, replacing what has the new name. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
+    /// Gives a file a second name, in this or another directory of its file system; the new name must be free.
+    /// Durable after `sync_dir` of the new name's directory, as far as the file is.
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes the name of a file; open handles and mappings of it go on. Durable after `sync_dir`.
     fn remove(&self, path: &Path) -> io::Result<()>;
     /// Makes the names in `dir` durable.

@@ -6,21 +6,31 @@ use std::ffi::{OsStr, OsString};
 use super::rng::Rng;
 
 pub(super) type InodeId = u64;
+pub(super) type Names = BTreeMap<OsString, Link>;
+
+/// One entry of a directory. To rename it is to move the link; a file with several names has several links.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Link {
+    /// Unique within its directory, now and after crashes.
+    id: u64,
+    pub(super) inode: InodeId,
+}
 
 /// A directory.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Dir {
     /// The names the program sees.
-    pub(super) names: BTreeMap<OsString, InodeId>,
+    pub(super) names: Names,
     /// The names on the medium.
-    durable: BTreeMap<OsString, InodeId>,
+    durable: Names,
     /// What leads from `durable` to `names`, oldest first.
     pending: Vec<Change>,
+    link_next: u64,
 }
 
 #[derive(Clone, Debug)]
 struct Change {
-    inode: InodeId,
+    link: Link,
     kind: Kind,
 }
 
@@ -34,24 +44,28 @@ enum Kind {
 
 impl Dir {
     /// A directory whose `names` are on the medium.
-    pub(super) fn durable(names: BTreeMap<OsString, InodeId>) -> Self {
-        Self { durable: names.clone(), names, pending: Vec::new() }
+    pub(super) fn durable(names: Names) -> Self {
+        let link_next = names.values().map(|link| link.id + 1).max().unwrap_or(0);
+        Self { durable: names.clone(), names, pending: Vec::new(), link_next }
     }
 
+    /// Gives a file a name that is free: its first, or one more.
     pub(super) fn create(&mut self, name: &OsStr, inode: InodeId) {
-        self.change(inode, Kind::Create(name.to_owned()));
+        let link = Link { id: self.link_next, inode };
+        self.link_next += 1;
+        self.change(link, Kind::Create(name.to_owned()));
     }
 
-    pub(super) fn rename(&mut self, inode: InodeId, to: &OsStr) {
-        self.change(inode, Kind::Rename(to.to_owned()));
+    pub(super) fn rename(&mut self, link: Link, to: &OsStr) {
+        self.change(link, Kind::Rename(to.to_owned()));
     }
 
-    pub(super) fn remove(&mut self, name: &OsStr, inode: InodeId) {
-        self.change(inode, Kind::Remove(name.to_owned()));
+    pub(super) fn remove(&mut self, name: &OsStr, link: Link) {
+        self.change(link, Kind::Remove(name.to_owned()));
     }
 
-    fn change(&mut self, inode: InodeId, kind: Kind) {
-        let change = Change { inode, kind };
+    fn change(&mut self, link: Link, kind: Kind) {
+        let change = Change { link, kind };
         change.apply(&mut self.names);
         self.pending.push(change);
     }
@@ -69,12 +83,12 @@ impl Dir {
         }
     }
 
-    /// Gives `inode` this one name, or none, at once and durably.
-    pub(super) fn settle(&mut self, inode: InodeId, name: Option<&OsStr>) {
-        self.pending.retain(|change| change.inode != inode);
+    /// Gives `link` this name, or none, at once and durably.
+    pub(super) fn settle(&mut self, link: Link, name: Option<&OsStr>) {
+        self.pending.retain(|change| change.link != link);
         for names in [&mut self.names, &mut self.durable] {
-            names.retain(|_, &mut other| other != inode);
-            names.extend(name.map(|name| (name.to_owned(), inode)));
+            names.retain(|_, &mut other| other != link);
+            names.extend(name.map(|name| (name.to_owned(), link)));
         }
     }
 
@@ -84,10 +98,7 @@ impl Dir {
     }
 
     /// The names on the medium after those pending changes for which `keeps` holds.
-    pub(super) fn with_pending(
-        &self,
-        mut keeps: impl FnMut(usize) -> bool,
-    ) -> BTreeMap<OsString, InodeId> {
+    pub(super) fn with_pending(&self, mut keeps: impl FnMut(usize) -> bool) -> Names {
         let mut names = self.durable.clone();
         for (index, change) in self.pending.iter().enumerate() {
             if keeps(index) {
@@ -99,24 +110,24 @@ impl Dir {
 
     /// Whether anything here can still lead to `inode`, now or after a crash.
     pub(super) fn refers_to(&self, inode: InodeId) -> bool {
-        self.names.values().chain(self.durable.values()).any(|&other| other == inode)
-            || self.pending.iter().any(|change| change.inode == inode)
+        let pending = self.pending.iter().map(|change| &change.link);
+        self.names.values().chain(self.durable.values()).chain(pending).any(|l| l.inode == inode)
     }
 }
 
 impl Change {
     /// Does to `names` what was done, also if changes before it are missing.
-    fn apply(&self, names: &mut BTreeMap<OsString, InodeId>) {
+    fn apply(&self, names: &mut Names) {
         match &self.kind {
             Kind::Create(name) => {
-                names.insert(name.clone(), self.inode);
+                names.insert(name.clone(), self.link);
             }
             Kind::Rename(to) => {
-                names.retain(|_, &mut inode| inode != self.inode);
-                names.insert(to.clone(), self.inode);
+                names.retain(|_, &mut link| link != self.link);
+                names.insert(to.clone(), self.link);
             }
             Kind::Remove(name) => {
-                if names.get(name) == Some(&self.inode) {
+                if names.get(name) == Some(&self.link) {
                     names.remove(name);
                 }
             }

@@ -140,6 +140,12 @@ impl SimFs {
         self.state().traits.reserves_blocks = answer;
     }
 
+    /// Has another file system begin at `dir`: no file below it can have a name outside as well. Both are of
+    /// the same capacity, crash together, and take part in the same operations.
+    pub fn mount_at(&self, dir: impl AsRef<Path>) {
+        self.state().mounts.push(dir.as_ref().to_owned());
+    }
+
     /// Writes back some of what waits at one in `n` operations; 0 is never.
     pub fn set_write_back(&self, one_in: u32) {
         self.state().traits.write_back_one_in = one_in;
@@ -175,8 +181,9 @@ impl SimFs {
             Ok(id) => id,
             Err(_) => state.create(path).expect("a file can be created here"),
         };
+        let link = state.link_at(path).expect("a file was found or created here");
         let (dir, name) = state.dir_of(path).expect("a file was found or created here");
-        dir.settle(id, Some(name));
+        dir.settle(link, Some(name));
         let inode = state.inode(id);
         inode.truncate(0);
         inode.write(bytes, 0);
@@ -199,10 +206,10 @@ impl SimFs {
     pub fn remove_file(&self, path: impl AsRef<Path>) {
         let path = path.as_ref();
         let mut state = self.state();
-        let id = state.find(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+        let link = state.link_at(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
         let (dir, _) = state.dir_of(path).expect("a file was found here");
-        dir.settle(id, None);
-        state.forget_unreachable(id);
+        dir.settle(link, None);
+        state.forget_unreachable(link.inode);
     }
 
     /// The names of the files in `dir`, sorted; empty if there is no such directory.
@@ -237,8 +244,8 @@ impl Fs for SimFs {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
         let state = self.begin()?;
         let files = state.dirs.get(dir).ok_or(io::ErrorKind::NotFound)?;
-        let files = files.names.iter().map(|(name, id)| {
-            let len = widen(state.inodes[id].len);
+        let files = files.names.iter().map(|(name, link)| {
+            let len = widen(state.inodes[&link.inode].len);
             Entry { name: name.clone(), len }
         });
         let dirs = state.dirs.keys().filter(|child| child.parent() == Some(dir));
@@ -261,23 +268,38 @@ impl Fs for SimFs {
         if from.parent() != to.parent() {
             return Err(io::ErrorKind::CrossesDevices.into());
         }
-        let id = state.find(from)?;
+        let link = state.link_at(from)?;
         if state.dirs.contains_key(to) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
         let replaced = state.find(to).ok();
         let (dir, to) = state.dir_of(to)?;
-        if replaced != Some(id) {
-            dir.rename(id, to);
+        if replaced != Some(link.inode) {
+            dir.rename(link, to);
         }
+        Ok(())
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        let mut state = self.begin()?;
+        let id = match state.find(from) {
+            Err(e) if e.kind() == io::ErrorKind::IsADirectory => return Err(Errno::PERM.into()),
+            found => found?,
+        };
+        state.check_free(to)?;
+        if state.mount_of(from) != state.mount_of(to) {
+            return Err(Errno::XDEV.into());
+        }
+        let (dir, name) = state.dir_of(to)?;
+        dir.create(name, id);
         Ok(())
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         let mut state = self.begin()?;
-        let id = state.find(path)?;
+        let link = state.link_at(path)?;
         let (dir, name) = state.dir_of(path)?;
-        dir.remove(name, id);
+        dir.remove(name, link);
         Ok(())
     }
 

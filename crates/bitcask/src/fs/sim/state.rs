@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use rustix::io::Errno;
 
 use super::crash::Choice;
-use super::dir::{Dir, InodeId};
+use super::dir::{Dir, InodeId, Link};
 use super::inode::Inode;
 use super::rng::Rng;
 use super::{Failure, PowerLost, widen};
@@ -24,6 +24,8 @@ pub(super) struct State {
     pub(super) faults: Vec<Fault>,
     pub(super) crash_point: Option<u64>,
     pub(super) traits: Traits,
+    /// Directories in which another file system begins.
+    pub(super) mounts: Vec<PathBuf>,
 }
 
 /// What a disk keeps when it crashes.
@@ -74,6 +76,7 @@ impl State {
             faults: Vec::new(),
             crash_point: None,
             traits,
+            mounts: Vec::new(),
         }
     }
 
@@ -141,10 +144,21 @@ impl State {
         let is_named = |id| dirs.values().any(|dir| dir.refers_to(id));
         let named = self.inodes.iter().filter(|&(&id, _)| is_named(id));
         let inodes = named.map(|(&id, inode)| (id, copy(inode, &mut rng))).collect();
-        Self::with(dirs, inodes, rng, self.traits)
+        Self { mounts: self.mounts.clone(), ..Self::with(dirs, inodes, rng, self.traits) }
+    }
+
+    /// The directory in which the file system that `path` lies on begins; none for the first of all.
+    pub(super) fn mount_of(&self, path: &Path) -> Option<&PathBuf> {
+        let mounts = self.mounts.iter().filter(|mount| path.starts_with(mount));
+        mounts.max_by_key(|mount| mount.components().count())
     }
 
     pub(super) fn find(&self, path: &Path) -> io::Result<InodeId> {
+        Ok(self.link_at(path)?.inode)
+    }
+
+    /// The entry of a file.
+    pub(super) fn link_at(&self, path: &Path) -> io::Result<Link> {
         if self.dirs.contains_key(path) {
             return Err(io::ErrorKind::IsADirectory.into());
         }
@@ -153,12 +167,17 @@ impl State {
         Ok(*dir.names.get(name).ok_or(io::ErrorKind::NotFound)?)
     }
 
-    pub(super) fn create(&mut self, path: &Path) -> io::Result<InodeId> {
+    /// Fails unless something can be created at `path`.
+    pub(super) fn check_free(&self, path: &Path) -> io::Result<()> {
         match self.find(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => {}
-            Err(e) if e.kind() != io::ErrorKind::IsADirectory => return Err(e),
-            _ => return Err(io::ErrorKind::AlreadyExists.into()),
+            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
+            Err(e) if e.kind() != io::ErrorKind::IsADirectory => Err(e),
+            _ => Err(io::ErrorKind::AlreadyExists.into()),
         }
+    }
+
+    pub(super) fn create(&mut self, path: &Path) -> io::Result<InodeId> {
+        self.check_free(path)?;
         let id = self.inode_next;
         let (dir, name) = self.dir_of(path)?;
         dir.create(name, id);
@@ -197,7 +216,7 @@ impl State {
     pub(super) fn used_bytes(&self) -> u64 {
         // Blocks are free once the program has no way to the file, though a crash may bring its name back.
         let is_visible =
-            |id| self.dirs.values().any(|dir| dir.names.values().any(|&other| other == id));
+            |id| self.dirs.values().any(|dir| dir.names.values().any(|link| link.inode == id));
         let used = self.inodes.iter().filter(|&(&id, inode)| inode.in_use() || is_visible(id));
         used.map(|(_, inode)| widen(inode.reserved)).sum()
     }

@@ -246,6 +246,70 @@ fn a_file_renamed_twice_has_one_name_after_a_crash() {
 }
 
 #[test]
+fn names_of_one_file_come_and_go_each_by_itself() {
+    let fs = quiet(0);
+    fs.create_dir(Path::new("/other")).unwrap();
+    let (a, b, c) = (Path::new("/db/a"), Path::new("/db/b"), Path::new("/other/c"));
+    create(&fs, "/db/a", b"x").sync().unwrap();
+    sync_dir(&fs);
+    fs.link(a, b).unwrap();
+    fs.link(b, c).unwrap();
+    assert_eq!((fs.used_bytes(), fs.state().inodes.len()), (1, 1));
+    assert_eq!(fs.link(a, c).unwrap_err().kind(), ErrorKind::AlreadyExists);
+    assert_eq!(fs.link(Path::new("/db/d"), b).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(raw_error(fs.link(Path::new("/db"), Path::new("/other/d"))), 1);
+
+    // Each new name is there after a crash or not, the old one always.
+    let mut seen = std::collections::BTreeSet::new();
+    for seed in 0..200 {
+        let crashed = fs.crash(seed);
+        assert_eq!(crashed.read_file(a), b"x");
+        seen.insert((names(&crashed).len(), crashed.file_names("/other").len()));
+    }
+    assert_eq!(Vec::from_iter(seen), [(1, 0), (1, 1), (2, 0), (2, 1)]);
+
+    // What is done to one name leaves the others alone, on the medium too.
+    sync_dir(&fs);
+    fs.sync_dir(Path::new("/other")).unwrap();
+    fs.rename(b, Path::new("/db/d")).unwrap();
+    fs.remove(a).unwrap();
+    sync_dir(&fs);
+    assert_eq!(names(&fs), ["d"]);
+    for seed in 0..50 {
+        assert_eq!(names(&fs.crash(seed)), ["d"]);
+        assert_eq!(fs.crash(seed).read_file(c), b"x");
+    }
+    fs.remove(c).unwrap();
+    fs.sync_dir(Path::new("/other")).unwrap();
+    assert_eq!(fs.used_bytes(), 1);
+    fs.remove_file("/db/d");
+    assert_eq!((fs.used_bytes(), fs.state().inodes.len()), (0, 0));
+}
+
+#[test]
+fn a_rename_onto_another_name_of_the_same_file_does_nothing() {
+    let fs = quiet(0);
+    create(&fs, "/db/a", b"x").sync().unwrap();
+    fs.link(Path::new("/db/a"), Path::new("/db/b")).unwrap();
+    fs.rename(Path::new("/db/a"), Path::new("/db/b")).unwrap();
+    assert_eq!(names(&fs), ["a", "b"]);
+}
+
+#[test]
+fn a_file_has_names_on_one_file_system_only() {
+    let fs = quiet(0);
+    fs.create_dir(Path::new("/usb/x")).unwrap();
+    fs.mount_at("/usb");
+    create(&fs, "/db/a", b"x");
+    let (a, b, c) = (Path::new("/db/a"), Path::new("/usb/x/b"), Path::new("/usb/c"));
+    assert_eq!(fs.link(a, b).unwrap_err().kind(), ErrorKind::CrossesDevices);
+    assert_eq!(fs.kill().link(a, b).unwrap_err().kind(), ErrorKind::CrossesDevices);
+    create(&fs, "/usb/x/b", b"y");
+    fs.link(b, c).unwrap();
+    assert_eq!(fs.read_file(c), b"y");
+}
+
+#[test]
 fn a_named_file_that_was_never_synced_can_be_empty() {
     let fs = quiet(0);
     create(&fs, "/db/tmp", b"contents");
