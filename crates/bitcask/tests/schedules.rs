@@ -13,7 +13,7 @@
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::ManuallyDrop;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -124,6 +124,18 @@ impl Fs for SwitchingFs {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         self.switch().remove(path)
+    }
+
+    fn exchange_dirs(&self, a: &Path, b: &Path) -> io::Result<()> {
+        self.switch().exchange_dirs(a, b)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.switch().remove_dir(dir)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.switch().canonical(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

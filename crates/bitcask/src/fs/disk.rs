@@ -7,9 +7,11 @@
 use std::fs::{self, OpenOptions, TryLockError};
 use std::io::{self, Read, Seek, SeekFrom, Write};
 use std::os::unix::fs::{FileExt, OpenOptionsExt};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
-use rustix::fs::{Advice, FallocateFlags, fadvise, fallocate, statfs, statvfs};
+use rustix::fs::{
+    Advice, CWD, FallocateFlags, RenameFlags, fadvise, fallocate, renameat_with, statfs, statvfs,
+};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Access, Clock, Entry, File, Fs, Lock, Region};
@@ -71,6 +73,18 @@ impl Fs for Disk {
 
     fn remove(&self, path: &Path) -> io::Result<()> {
         fs::remove_file(path)
+    }
+
+    fn exchange_dirs(&self, a: &Path, b: &Path) -> io::Result<()> {
+        Ok(renameat_with(CWD, a, CWD, b, RenameFlags::EXCHANGE)?)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        fs::remove_dir(dir)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        fs::canonicalize(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {

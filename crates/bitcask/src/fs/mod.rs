@@ -13,7 +13,7 @@ pub mod sim;
 use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 pub use disk::{Disk, SystemClock};
 pub use region::{Appender, Region, prefetch_address};
@@ -49,13 +49,21 @@ pub trait Fs: Debug + Send + Sync {
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>>;
     /// Opens the file at `path`.
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>>;
-    /// Renames a file within a directory, replacing what has the new name. Durable after `sync_dir`.
+    /// Renames a file within a directory, replacing the file that has the new name; or a directory, replacing
+    /// an empty one. Durable after `sync_dir`.
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Gives a file a second name, in this or another directory of its file system; the new name must be free.
     /// Durable after `sync_dir` of the new name's directory, as far as the file is.
     fn link(&self, from: &Path, to: &Path) -> io::Result<()>;
     /// Removes the name of a file; open handles and mappings of it go on. Durable after `sync_dir`.
     fn remove(&self, path: &Path) -> io::Result<()>;
+    /// Gives each of two directories in one directory the name of the other, in one step. Durable after
+    /// `sync_dir` of the one they are in; a crash before leaves both names as they were, or both changed.
+    fn exchange_dirs(&self, a: &Path, b: &Path) -> io::Result<()>;
+    /// Removes an empty directory. Durable after `sync_dir` of the one it is in.
+    fn remove_dir(&self, dir: &Path) -> io::Result<()>;
+    /// The absolute path, without symbolic links, of a file or directory that exists.
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf>;
     /// Makes the names in `dir` durable.
     fn sync_dir(&self, dir: &Path) -> io::Result<()>;
     /// Locks `path` for this process, creating it if need be; `holder` is written into it for others to

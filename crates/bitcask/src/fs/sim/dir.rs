@@ -40,6 +40,11 @@ enum Kind {
     /// The old name goes and the new one comes in one step.
     Rename(OsString),
     Remove(OsString),
+    /// Two names change places in one step: `other` gets the first, the link the second.
+    Exchange {
+        other: Link,
+        names: [OsString; 2],
+    },
 }
 
 impl Dir {
@@ -62,6 +67,12 @@ impl Dir {
 
     pub(super) fn remove(&mut self, name: &OsStr, link: Link) {
         self.change(link, Kind::Remove(name.to_owned()));
+    }
+
+    /// Gives each of two entries the name of the other.
+    pub(super) fn exchange(&mut self, a: (&OsStr, Link), b: (&OsStr, Link)) {
+        let names = [a.0.to_owned(), b.0.to_owned()];
+        self.change(a.1, Kind::Exchange { other: b.1, names });
     }
 
     fn change(&mut self, link: Link, kind: Kind) {
@@ -108,14 +119,23 @@ impl Dir {
         names
     }
 
-    /// Whether anything here can still lead to `inode`, now or after a crash.
-    pub(super) fn refers_to(&self, inode: InodeId) -> bool {
-        let pending = self.pending.iter().map(|change| &change.link);
-        self.names.values().chain(self.durable.values()).chain(pending).any(|l| l.inode == inode)
+    /// What anything here can still lead to, now or after a crash.
+    pub(super) fn referred(&self) -> impl Iterator<Item = InodeId> {
+        let pending = self.pending.iter().flat_map(Change::links);
+        let named = self.names.values().chain(self.durable.values()).copied();
+        named.chain(pending).map(|link| link.inode)
     }
 }
 
 impl Change {
+    fn links(&self) -> impl Iterator<Item = Link> {
+        let other = match self.kind {
+            Kind::Exchange { other, .. } => Some(other),
+            _ => None,
+        };
+        [self.link].into_iter().chain(other)
+    }
+
     /// Does to `names` what was done, also if changes before it are missing.
     fn apply(&self, names: &mut Names) {
         match &self.kind {
@@ -130,6 +150,11 @@ impl Change {
                 if names.get(name) == Some(&self.link) {
                     names.remove(name);
                 }
+            }
+            Kind::Exchange { other, names: [first, second] } => {
+                names.retain(|_, link| *link != self.link && link != other);
+                names.insert(first.clone(), *other);
+                names.insert(second.clone(), self.link);
             }
         }
     }

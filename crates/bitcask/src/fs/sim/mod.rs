@@ -33,8 +33,9 @@ mod rng;
 mod state;
 #[cfg(test)]
 mod tests;
+mod tree;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::fmt;
 use std::io;
 use std::path::{Path, PathBuf};
@@ -181,9 +182,7 @@ impl SimFs {
             Ok(id) => id,
             Err(_) => state.create(path).expect("a file can be created here"),
         };
-        let link = state.link_at(path).expect("a file was found or created here");
-        let (dir, name) = state.dir_of(path).expect("a file was found or created here");
-        dir.settle(link, Some(name));
+        state.settle(path);
         let inode = state.inode(id);
         inode.truncate(0);
         inode.write(bytes, 0);
@@ -204,21 +203,12 @@ impl SimFs {
 
     /// Removes a file, durably.
     pub fn remove_file(&self, path: impl AsRef<Path>) {
-        let path = path.as_ref();
-        let mut state = self.state();
-        let link = state.link_at(path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
-        let (dir, _) = state.dir_of(path).expect("a file was found here");
-        dir.settle(link, None);
-        state.forget_unreachable(link.inode);
+        self.state().settle_removal(path.as_ref());
     }
 
     /// The names of the files in `dir`, sorted; empty if there is no such directory.
     pub fn file_names(&self, dir: impl AsRef<Path>) -> Vec<OsString> {
-        let state = self.state();
-        state
-            .dirs
-            .get(dir.as_ref())
-            .map_or_else(Vec::new, |dir| dir.names.keys().cloned().collect())
+        self.state().file_names(dir.as_ref()).map(OsStr::to_owned).collect()
     }
 
     /// Bytes that all files occupy, those removed but still open included.
@@ -229,28 +219,11 @@ impl SimFs {
 
 impl Fs for SimFs {
     fn create_dir(&self, dir: &Path) -> io::Result<()> {
-        let mut state = self.begin()?;
-        for dir in dir.ancestors() {
-            if state.find(dir).is_ok() {
-                return Err(io::ErrorKind::AlreadyExists.into());
-            }
-        }
-        for dir in dir.ancestors() {
-            state.dirs.entry(dir.to_owned()).or_default();
-        }
-        Ok(())
+        self.begin()?.create_dir(dir)
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        let state = self.begin()?;
-        let files = state.dirs.get(dir).ok_or(io::ErrorKind::NotFound)?;
-        let files = files.names.iter().map(|(name, link)| {
-            let len = widen(state.inodes[&link.inode].len);
-            Entry { name: name.clone(), len }
-        });
-        let dirs = state.dirs.keys().filter(|child| child.parent() == Some(dir));
-        let dirs = dirs.filter_map(|child| child.file_name());
-        Ok(files.chain(dirs.map(|name| Entry { name: name.to_owned(), len: 0 })).collect())
+        self.begin()?.list(dir)
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
@@ -264,66 +237,51 @@ impl Fs for SimFs {
     }
 
     fn rename(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.begin()?;
-        if from.parent() != to.parent() {
-            return Err(io::ErrorKind::CrossesDevices.into());
-        }
-        let link = state.link_at(from)?;
-        if state.dirs.contains_key(to) {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let replaced = state.find(to).ok();
-        let (dir, to) = state.dir_of(to)?;
-        if replaced != Some(link.inode) {
-            dir.rename(link, to);
-        }
-        Ok(())
+        self.begin()?.rename(from, to)
     }
 
     fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
-        let mut state = self.begin()?;
-        let id = match state.find(from) {
-            Err(e) if e.kind() == io::ErrorKind::IsADirectory => return Err(Errno::PERM.into()),
-            found => found?,
-        };
-        state.check_free(to)?;
-        if state.mount_of(from) != state.mount_of(to) {
-            return Err(Errno::XDEV.into());
-        }
-        let (dir, name) = state.dir_of(to)?;
-        dir.create(name, id);
-        Ok(())
+        self.begin()?.link(from, to)
     }
 
     fn remove(&self, path: &Path) -> io::Result<()> {
-        let mut state = self.begin()?;
-        let link = state.link_at(path)?;
-        let (dir, name) = state.dir_of(path)?;
-        dir.remove(name, link);
-        Ok(())
+        self.begin()?.remove(path)
+    }
+
+    fn exchange_dirs(&self, a: &Path, b: &Path) -> io::Result<()> {
+        self.begin()?.exchange_dirs(a, b)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.begin()?.remove_dir(dir)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.begin()?.canonical(path)
     }
 
     fn sync_dir(&self, dir: &Path) -> io::Result<()> {
         let mut state = self.begin()?;
-        state.dirs.get_mut(dir).ok_or(io::ErrorKind::NotFound)?.sync();
+        state.dir(dir)?.sync();
         state.forget_all_unreachable();
         Ok(())
     }
 
     fn lock(&self, path: &Path, holder: &str) -> io::Result<Result<Box<dyn Lock>, String>> {
         let mut state = self.begin()?;
-        if let Some(holder) = state.locks.get(path) {
-            return Ok(Err(holder.clone()));
-        }
         let id = match state.find(path) {
             Err(e) if e.kind() == io::ErrorKind::NotFound => state.create(path)?,
             found => found?,
         };
+        if let Some(holder) = state.locks.get(&id) {
+            return Ok(Err(holder.clone()));
+        }
         let inode = state.inode(id);
         inode.set_len(0);
         inode.write(holder.as_bytes(), 0);
-        state.locks.insert(path.to_owned(), holder.to_owned());
-        Ok(Ok(Box::new(SimLock { fs: self.clone(), path: path.to_owned() })))
+        inode.handles += 1;
+        state.locks.insert(id, holder.to_owned());
+        Ok(Ok(Box::new(SimLock { fs: self.clone(), id })))
     }
 
     fn free_bytes(&self, _: &Path) -> io::Result<u64> {
@@ -333,9 +291,7 @@ impl Fs for SimFs {
 
     fn reserves_blocks(&self, dir: &Path) -> io::Result<bool> {
         let state = self.begin()?;
-        if !state.dirs.contains_key(dir) {
-            return Err(io::ErrorKind::NotFound.into());
-        }
+        state.find_dir(dir)?;
         Ok(state.traits.reserves_blocks)
     }
 
@@ -368,14 +324,17 @@ impl fmt::Debug for SimFs {
 #[derive(Debug)]
 struct SimLock {
     fs: SimFs,
-    path: PathBuf,
+    id: InodeId,
 }
 
 impl Lock for SimLock {}
 
 impl Drop for SimLock {
     fn drop(&mut self) {
-        self.fs.state().locks.remove(&self.path);
+        let mut state = self.fs.state();
+        state.locks.remove(&self.id);
+        state.inode(self.id).handles -= 1;
+        state.forget_unreachable(self.id);
     }
 }
 

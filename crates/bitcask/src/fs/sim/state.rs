@@ -1,25 +1,24 @@
 //! What a disk consists of, and what every operation of it has in common.
 
 use std::collections::{BTreeMap, HashMap};
-use std::ffi::OsStr;
 use std::io;
 use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
 use super::crash::Choice;
-use super::dir::{Dir, InodeId, Link};
+use super::dir::{Dir, InodeId};
 use super::inode::Inode;
 use super::rng::Rng;
-use super::{Failure, PowerLost, widen};
+use super::{Failure, PowerLost, tree, widen};
 
 pub(super) struct State {
     pub(super) rng: Rng,
-    pub(super) dirs: BTreeMap<PathBuf, Dir>,
+    pub(super) dirs: BTreeMap<InodeId, Dir>,
     pub(super) inodes: BTreeMap<InodeId, Inode>,
     inode_next: InodeId,
     /// The locks that are held, and by whom.
-    pub(super) locks: HashMap<PathBuf, String>,
+    pub(super) locks: HashMap<InodeId, String>,
     pub(super) op_count: u64,
     pub(super) faults: Vec<Fault>,
     pub(super) crash_point: Option<u64>,
@@ -56,20 +55,19 @@ impl State {
             short_one_in: 0,
             interrupt_one_in: 0,
         };
-        let roots = ["", "/"].map(|root| (PathBuf::from(root), Dir::default()));
-        Self::with(roots.into(), BTreeMap::new(), Rng::new(seed), traits)
+        Self::with(tree::roots(), BTreeMap::new(), Rng::new(seed), traits)
     }
 
     fn with(
-        dirs: BTreeMap<PathBuf, Dir>,
+        dirs: BTreeMap<InodeId, Dir>,
         inodes: BTreeMap<InodeId, Inode>,
         rng: Rng,
         traits: Traits,
     ) -> Self {
         Self {
             rng,
+            inode_next: inodes.keys().chain(dirs.keys()).max().map_or(0, |&last| last + 1),
             dirs,
-            inode_next: inodes.keys().last().map_or(0, |&last| last + 1),
             inodes,
             locks: HashMap::new(),
             op_count: 0,
@@ -124,8 +122,7 @@ impl State {
     pub(super) fn after_power_loss(&self, seed: u64) -> Self {
         let mut rng = Rng::new(seed);
         let choice = Choice::draw(seed, &mut rng);
-        let after =
-            |(path, dir): (&PathBuf, &Dir)| (path.clone(), dir.after_power_loss(choice, &mut rng));
+        let after = |(&id, dir): (&InodeId, &Dir)| (id, dir.after_power_loss(choice, &mut rng));
         let dirs = self.dirs.iter().map(after).collect();
         self.copy(dirs, rng, |inode, rng| inode.after_power_loss(choice, rng))
     }
@@ -137,59 +134,21 @@ impl State {
     /// A disk with `dirs` and what they refer to.
     fn copy(
         &self,
-        dirs: BTreeMap<PathBuf, Dir>,
+        mut dirs: BTreeMap<InodeId, Dir>,
         mut rng: Rng,
         mut copy: impl FnMut(&Inode, &mut Rng) -> Inode,
     ) -> Self {
-        let is_named = |id| dirs.values().any(|dir| dir.refers_to(id));
-        let named = self.inodes.iter().filter(|&(&id, _)| is_named(id));
+        let reachable = tree::reachable(&dirs);
+        dirs.retain(|id, _| reachable.contains(id));
+        let named = self.inodes.iter().filter(|&(id, _)| reachable.contains(id));
         let inodes = named.map(|(&id, inode)| (id, copy(inode, &mut rng))).collect();
         Self { mounts: self.mounts.clone(), ..Self::with(dirs, inodes, rng, self.traits) }
     }
 
-    /// The directory in which the file system that `path` lies on begins; none for the first of all.
-    pub(super) fn mount_of(&self, path: &Path) -> Option<&PathBuf> {
-        let mounts = self.mounts.iter().filter(|mount| path.starts_with(mount));
-        mounts.max_by_key(|mount| mount.components().count())
-    }
-
-    pub(super) fn find(&self, path: &Path) -> io::Result<InodeId> {
-        Ok(self.link_at(path)?.inode)
-    }
-
-    /// The entry of a file.
-    pub(super) fn link_at(&self, path: &Path) -> io::Result<Link> {
-        if self.dirs.contains_key(path) {
-            return Err(io::ErrorKind::IsADirectory.into());
-        }
-        let (dir, name) = split(path)?;
-        let dir = self.dirs.get(dir).ok_or(io::ErrorKind::NotFound)?;
-        Ok(*dir.names.get(name).ok_or(io::ErrorKind::NotFound)?)
-    }
-
-    /// Fails unless something can be created at `path`.
-    pub(super) fn check_free(&self, path: &Path) -> io::Result<()> {
-        match self.find(path) {
-            Err(e) if e.kind() == io::ErrorKind::NotFound => Ok(()),
-            Err(e) if e.kind() != io::ErrorKind::IsADirectory => Err(e),
-            _ => Err(io::ErrorKind::AlreadyExists.into()),
-        }
-    }
-
-    pub(super) fn create(&mut self, path: &Path) -> io::Result<InodeId> {
-        self.check_free(path)?;
-        let id = self.inode_next;
-        let (dir, name) = self.dir_of(path)?;
-        dir.create(name, id);
+    /// A number for a new file or directory.
+    pub(super) fn take_id(&mut self) -> InodeId {
         self.inode_next += 1;
-        self.inodes.insert(id, Inode::new());
-        Ok(id)
-    }
-
-    /// The directory of `path`, and the name in it.
-    pub(super) fn dir_of<'p>(&mut self, path: &'p Path) -> io::Result<(&mut Dir, &'p OsStr)> {
-        let (dir, name) = split(path)?;
-        Ok((self.dirs.get_mut(dir).ok_or(io::ErrorKind::NotFound)?, name))
+        self.inode_next - 1
     }
 
     pub(super) fn inode(&mut self, id: InodeId) -> &mut Inode {
@@ -202,15 +161,17 @@ impl State {
     }
 
     pub(super) fn forget_unreachable(&mut self, id: InodeId) {
-        if !self.inode(id).in_use() && !self.dirs.values().any(|dir| dir.refers_to(id)) {
+        if !self.inode(id).in_use()
+            && !self.dirs.values().any(|dir| dir.referred().any(|other| other == id))
+        {
             self.inodes.remove(&id);
         }
     }
 
     pub(super) fn forget_all_unreachable(&mut self) {
-        let dirs = &self.dirs;
-        self.inodes
-            .retain(|&id, inode| inode.in_use() || dirs.values().any(|dir| dir.refers_to(id)));
+        let reachable = tree::reachable(&self.dirs);
+        self.dirs.retain(|id, _| reachable.contains(id));
+        self.inodes.retain(|id, inode| inode.in_use() || reachable.contains(id));
     }
 
     pub(super) fn used_bytes(&self) -> u64 {
@@ -229,8 +190,4 @@ impl State {
         let free = self.traits.capacity.saturating_sub(self.used_bytes());
         self.inodes[&id].reserved.saturating_add(usize::try_from(free).unwrap_or(usize::MAX))
     }
-}
-
-fn split(path: &Path) -> io::Result<(&Path, &OsStr)> {
-    path.parent().zip(path.file_name()).ok_or_else(|| io::ErrorKind::InvalidInput.into())
 }

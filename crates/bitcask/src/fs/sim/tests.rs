@@ -310,6 +310,72 @@ fn a_file_has_names_on_one_file_system_only() {
 }
 
 #[test]
+fn two_directories_change_places_in_one_step() {
+    let fs = quiet(0);
+    fs.create_dir(Path::new("/top/a")).unwrap();
+    fs.create_dir(Path::new("/top/b")).unwrap();
+    create(&fs, "/top/a/x", b"x").sync().unwrap();
+    create(&fs, "/top/b/y", b"y").sync().unwrap();
+    let (a, b) = (Path::new("/top/a"), Path::new("/top/b"));
+    fs.sync_dir(a).unwrap();
+    fs.sync_dir(b).unwrap();
+    let _lock = fs.lock(Path::new("/top/a/x"), "me").unwrap().unwrap();
+    let look = |fs: &SimFs| (fs.file_names(a), fs.file_names(b));
+    let old = look(&fs);
+    let new = (old.1.clone(), old.0.clone());
+    fs.exchange_dirs(a, b).unwrap();
+    assert_eq!(look(&fs), new);
+    assert!(fs.lock(Path::new("/top/b/x"), "you").unwrap().is_err(), "a lock is on the file");
+
+    // Until that is durable, what then happens in them is not ordered with it.
+    fs.remove(Path::new("/top/b/x")).unwrap();
+    fs.sync_dir(b).unwrap();
+    let seen: std::collections::BTreeSet<_> = (0..100).map(|seed| look(&fs.crash(seed))).collect();
+    assert_eq!(seen.len(), 2, "{seen:?}");
+    assert!(seen.contains(&(vec![], old.1)), "as it was, but for the file: {seen:?}");
+
+    fs.sync_dir(Path::new("/top")).unwrap();
+    fs.remove_dir(b).unwrap();
+    assert_eq!(fs.list(b).unwrap_err().kind(), ErrorKind::NotFound);
+    let left = |fs: &SimFs| fs.list(Path::new("/top")).unwrap().len();
+    let seen: std::collections::BTreeSet<_> = (0..100).map(|seed| left(&fs.crash(seed))).collect();
+    assert_eq!(Vec::from_iter(seen), [1, 2]);
+    fs.sync_dir(Path::new("/top")).unwrap();
+    assert_eq!(left(&fs.crash(0)), 1);
+}
+
+#[test]
+fn a_directory_is_renamed_with_what_it_holds() {
+    let fs = quiet(0);
+    let path = Path::new;
+    fs.create_dir(path("/db/a/deep")).unwrap();
+    fs.create_dir(path("/db/b")).unwrap();
+    fs.create_dir(path("/db/full/x")).unwrap();
+    create(&fs, "/db/file", b"f");
+    let open_file = create(&fs, "/db/a/deep/x", b"x");
+    let kind = |from: &str, to: &str| fs.rename(path(from), path(to)).unwrap_err().kind();
+    assert_eq!(kind("/db/a", "/db/full"), ErrorKind::DirectoryNotEmpty);
+    assert_eq!(kind("/db/a", "/db/file"), ErrorKind::NotADirectory);
+    assert_eq!(kind("/db/file", "/db/a"), ErrorKind::IsADirectory);
+    assert_eq!(fs.remove_dir(path("/db/a")).unwrap_err().kind(), ErrorKind::DirectoryNotEmpty);
+    assert_eq!(fs.remove_dir(path("/db/file")).unwrap_err().kind(), ErrorKind::NotADirectory);
+    fs.rename(path("/db/a"), path("/db/b")).unwrap();
+    assert_eq!(fs.read_file("/db/b/deep/x"), b"x");
+    assert_eq!(open_file.len().unwrap(), 1);
+    assert_eq!(fs.list(path("/db/a")).unwrap_err().kind(), ErrorKind::NotFound);
+    assert_eq!(fs.list(path("/db/file")).unwrap_err().kind(), ErrorKind::NotADirectory);
+    assert_eq!(fs.file_names("/db"), ["file"]);
+    assert_eq!(fs.canonical(path("/db/b/")).unwrap(), path("/db/b"));
+    assert_eq!(fs.canonical(path("/db/a")).unwrap_err().kind(), ErrorKind::NotFound);
+
+    fs.mount_at("/db/b");
+    assert_eq!(kind("/db/b", "/db/c"), ErrorKind::ResourceBusy);
+    fs.create_dir(path("/db/c")).unwrap();
+    let busy = fs.exchange_dirs(path("/db/c"), path("/db/b")).unwrap_err();
+    assert_eq!(busy.kind(), ErrorKind::ResourceBusy);
+}
+
+#[test]
 fn a_named_file_that_was_never_synced_can_be_empty() {
     let fs = quiet(0);
     create(&fs, "/db/tmp", b"contents");
