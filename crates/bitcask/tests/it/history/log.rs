@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::io;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use bitcask::fs::sim::SimFs;
@@ -137,6 +137,22 @@ impl Fs for KeepingFs {
 
     fn free_bytes(&self, dir: &Path) -> io::Result<u64> {
         self.fs.free_bytes(dir)
+    }
+
+    fn link(&self, from: &Path, to: &Path) -> io::Result<()> {
+        self.fs.link(from, to)
+    }
+
+    fn exchange_dirs(&self, a: &Path, b: &Path) -> io::Result<()> {
+        self.fs.exchange_dirs(a, b)
+    }
+
+    fn remove_dir(&self, dir: &Path) -> io::Result<()> {
+        self.fs.remove_dir(dir)
+    }
+
+    fn canonical(&self, path: &Path) -> io::Result<PathBuf> {
+        self.fs.canonical(path)
     }
 
     fn random(&self) -> [u8; 16] {
