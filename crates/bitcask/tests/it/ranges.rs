@@ -1,5 +1,5 @@
 //! Keys in order: ranges, prefixes and pages, on the store as it is and on snapshots, compared with a `BTreeMap`.
-#![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests panic, and say what they did")]
+#![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::collections::BTreeMap;
 use std::ops::Bound;
