@@ -215,10 +215,14 @@ impl Directory {
             return Ok(false);
         }
         let due = self.expiries.take_due(self.time.now_ms());
+        let mut result = Ok(!due.is_empty());
         for &(expires_ms, hash) in &due {
-            self.drop_at(expires_ms, hash, next_seq)?;
+            // One record that cannot be read keeps none of the others.
+            if let Err(e) = self.drop_at(expires_ms, hash, next_seq) {
+                result = Err(e);
+            }
         }
-        Ok(!due.is_empty())
+        result
     }
 
     /// Drops the keys of this hash that expire then.

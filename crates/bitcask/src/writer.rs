@@ -459,10 +459,9 @@ impl Writer {
     /// Has the log say what time it is, if somebody was told that a key has expired since it last did: that key must
     /// not come back, whatever the clock says when the store is opened again.
     pub(crate) fn mark_time(&mut self, dir: &Directory) -> Result<()> {
-        if dir.time.seen_passed_ms() <= self.marked_ms {
+        if dir.time.seen_passed_ms() <= self.marked_ms || self.poisoned.is_some() {
             return Ok(());
         }
-        self.check()?;
         if self.active.is_none() {
             self.rotate(dir, 2 * MARK_LEN as u64, Spare::NONE)?;
         }
