@@ -113,6 +113,24 @@ impl Directory {
         Ok(())
     }
 
+    /// Calls `each` with the keys within the bounds, in order, among them some that are not there any more.
+    pub(crate) fn each_key_within(
+        &self,
+        mut bounds: Bounds,
+        mut each: impl FnMut(Vec<u8>) -> Result<()>,
+    ) -> Result<()> {
+        let ordered = self.ordered()?;
+        let (mut limit, mut keys) = (KEYS_MIN, Vec::new());
+        while !is_empty(&bounds) {
+            ordered.collect(&bounds, Order::Ascending, limit, &mut keys);
+            let Some(last) = keys.last() else { break };
+            bounds.0 = Bound::Excluded(last.clone());
+            keys.drain(..).try_for_each(&mut each)?;
+            limit = (limit * 2).min(KEYS_MAX);
+        }
+        Ok(())
+    }
+
     fn ordered(&self) -> Result<&OrderedKeys> {
         self.ordered.as_ref().ok_or_else(|| {
             let what =
@@ -251,7 +269,7 @@ fn as_slice(bound: &Bound<Vec<u8>>) -> Bound<&[u8]> {
 }
 
 /// Whether no key can lie within: a map would panic if asked.
-fn is_empty((from, to): &Bounds) -> bool {
+pub(crate) fn is_empty((from, to): &Bounds) -> bool {
     match (from, to) {
         (Bound::Included(from), Bound::Included(to)) => from > to,
         (

@@ -14,6 +14,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeBounds;
 
 use crate::batch::Change;
 use crate::db::Bitcask;
@@ -22,6 +23,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::Expiry;
 use crate::files::Table;
+use crate::range::{Bounds, is_empty, owned, prefix_bounds};
 use crate::read::GETS_AT_ONCE;
 use crate::snapshot::Snapshot;
 use crate::stats::count;
@@ -62,11 +64,18 @@ enum Write {
 
 /// What a transaction has read, and must find unchanged when it commits.
 ///
-/// Keys one by one. A scan of a range is to be remembered here too, with its bounds and a digest of what it met, or
-/// a key that is new in the range would go unnoticed.
+/// A range is remembered with its bounds, or a key that is new within it would go unnoticed.
 #[derive(Debug, Default)]
 struct ReadSet {
     keys: BTreeMap<Vec<u8>, Seen>,
+    ranges: Vec<SeenRange>,
+}
+
+/// A range as it was read: the keys that were there, in order, with their versions.
+#[derive(Debug)]
+struct SeenRange {
+    bounds: Bounds,
+    found: Vec<(Vec<u8>, u64)>,
 }
 
 /// A key as it was read. The version is the sequence number of its record, or 0 if it was not there.
@@ -234,6 +243,53 @@ impl<'a> Transaction<'a> {
         Ok(found.is_some())
     }
 
+    /// The keys within some bounds with their values, in order, as [`get`](Self::get) gives them. Needs
+    /// [`Index::Ordered`](crate::Index).
+    ///
+    /// All of the range counts as read: a change of it, or a key that is new in it, is a conflict. So it should
+    /// be no larger than need be.
+    ///
+    /// # Errors
+    /// As [`Bitcask::range`].
+    pub fn range<K: AsRef<[u8]> + ?Sized>(
+        &mut self,
+        bounds: impl RangeBounds<K>,
+    ) -> Result<Vec<(Vec<u8>, Value)>> {
+        self.read_range(owned(&bounds))
+    }
+
+    /// The keys that begin with `prefix`, with their values; as [`range`](Self::range).
+    ///
+    /// # Errors
+    /// As [`Bitcask::range`].
+    pub fn prefix(&mut self, prefix: &[u8]) -> Result<Vec<(Vec<u8>, Value)>> {
+        self.read_range(prefix_bounds(prefix))
+    }
+
+    fn read_range(&mut self, bounds: Bounds) -> Result<Vec<(Vec<u8>, Value)>> {
+        let dir = self.snapshot.dir();
+        dir.check_open()?;
+        let (mut entries, mut found) = (BTreeMap::new(), Vec::new());
+        dir.each_key_within(bounds.clone(), |key| {
+            let current = dir.current(dir.hash(&key), &key, self.snapshot.moment())?;
+            if let Some(value) = current.value {
+                found.push((key.clone(), current.version));
+                entries.insert(key, value);
+            }
+            Ok(())
+        })?;
+        if !is_empty(&bounds) {
+            for (key, write) in self.writes.range(bounds.clone()) {
+                match self.written(write) {
+                    Some(value) => entries.insert(key.clone(), Value::new(value)),
+                    None => entries.remove(key),
+                };
+            }
+        }
+        self.reads.ranges.push(SeenRange { bounds, found });
+        Ok(entries.into_iter().collect())
+    }
+
     /// Stores `value` under `key`, when the transaction commits.
     ///
     /// # Errors
@@ -305,7 +361,7 @@ impl<'a> Transaction<'a> {
             changed = reads.changed_key(dir, table)?;
             Ok(changed.is_none())
         })?;
-        Ok(changed.map(<[u8]>::to_vec))
+        Ok(changed)
     }
 }
 
@@ -350,12 +406,34 @@ impl ReadSet {
     }
 
     /// A key that is not as it was read. The writer is locked.
-    fn changed_key(&self, dir: &Directory, table: &Table) -> Result<Option<&[u8]>> {
+    fn changed_key(&self, dir: &Directory, table: &Table) -> Result<Option<Vec<u8>>> {
         for (key, seen) in &self.keys {
             if dir.version(table, seen.hash, key)? != seen.version {
+                return Ok(Some(key.clone()));
+            }
+        }
+        for range in &self.ranges {
+            if let Some(key) = range.changed_key(dir, table)? {
                 return Ok(Some(key));
             }
         }
         Ok(None)
+    }
+}
+
+impl SeenRange {
+    fn changed_key(&self, dir: &Directory, table: &Table) -> Result<Option<Vec<u8>>> {
+        let (mut left, mut changed) = (self.found.iter(), None);
+        dir.each_key_within(self.bounds.clone(), |key| {
+            if changed.is_none() {
+                let version = dir.version(table, dir.hash(&key), &key)?;
+                // Not there: a key that was deleted while a snapshot lived.
+                if version != 0 && left.next() != Some(&(key.clone(), version)) {
+                    changed = Some(key);
+                }
+            }
+            Ok(())
+        })?;
+        Ok(changed.or_else(|| left.next().map(|(key, _)| key.clone())))
     }
 }

@@ -3,13 +3,15 @@
 //!
 //! The checker is in `checker.rs`, and what it must find in `examples.rs`. `tests/schedules.rs` runs clients under a
 //! scheduler; here they are real threads on a real disk, while files fill up and are merged.
+#![allow(clippy::print_stdout, reason = "tests print their seed")]
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::thread;
 
 use bitcask::fs::{Disk, SystemClock};
-use bitcask::{Bitcask, Durability, IoMode, MergePolicy, Options};
+use bitcask::{Bitcask, Durability, Index, IoMode, MergePolicy, Options};
 
 use crate::basics::TempDir;
 use crate::crash::rng::Rng;
@@ -34,6 +36,7 @@ const KEYS: [char; 5] = ['a', 'b', 'c', 'd', 'e'];
 struct Setup {
     mode: IoMode,
     durability: Durability,
+    index: Index,
     /// 0: all keys have one hash.
     hash_mask: u64,
 }
@@ -47,7 +50,8 @@ fn seeds() -> std::ops::Range<u64> {
 }
 
 /// Runs clients until each has done its steps, with merges all the time.
-fn run(db: &Bitcask, recorder: &Recorder, seed: u64) {
+fn run(db: &Bitcask, recorder: &Recorder, setup: Setup, seed: u64) {
+    let ordered = setup.index == Index::Ordered;
     let running = AtomicUsize::new(CLIENTS);
     thread::scope(|scope| {
         for number in 0..CLIENTS {
@@ -57,8 +61,16 @@ fn run(db: &Bitcask, recorder: &Recorder, seed: u64) {
                 let mut rng = Rng::new(seed * 1000 + number as u64);
                 let random = &mut |limit| rng.below(limit);
                 let pause = thread::yield_now;
-                let mut client =
-                    Client { db, recorder, number, keys: &KEYS, value_len: 100, random, pause };
+                let mut client = Client {
+                    db,
+                    recorder,
+                    number,
+                    keys: &KEYS,
+                    ordered,
+                    value_len: 100,
+                    random,
+                    pause,
+                };
                 (0..STEPS).for_each(|_| client.step());
             });
         }
@@ -87,6 +99,7 @@ fn check_runs(name: &str, setup: Setup) {
         let db = Options::new()
             .io(setup.mode)
             .durability(setup.durability)
+            .index(setup.index)
             .hash_mask(setup.hash_mask)
             .max_file_size(16 << 10)
             .merge(MergePolicy { background: false, ..MergePolicy::default() })
@@ -94,7 +107,7 @@ fn check_runs(name: &str, setup: Setup) {
             .open(dir.path())
             .unwrap();
         let recorder = Recorder::default();
-        run(&db, &recorder, seed);
+        run(&db, &recorder, setup, seed);
         let stats = db.stats().unwrap();
         assert!(stats.merges > 0 && stats.transactions > 100, "{stats:?}");
         assert!(stats.snapshots.is_empty(), "{stats:?}");
@@ -112,18 +125,33 @@ fn check_runs(name: &str, setup: Setup) {
 
 #[test]
 fn operations_of_real_threads_are_as_if_one_ran_after_another() {
-    let setup = Setup { mode: IoMode::Mapped, durability: Durability::Os, hash_mask: u64::MAX };
+    let setup = Setup {
+        mode: IoMode::Mapped,
+        durability: Durability::Os,
+        index: Index::Ordered,
+        hash_mask: u64::MAX,
+    };
     check_runs("mapped", setup);
 }
 
 #[test]
 fn operations_are_as_if_one_ran_after_another_when_all_keys_have_one_hash() {
-    let setup = Setup { mode: IoMode::Plain, durability: Durability::Os, hash_mask: 0 };
+    let setup = Setup {
+        mode: IoMode::Plain,
+        durability: Durability::Os,
+        index: Index::Ordered,
+        hash_mask: 0,
+    };
     check_runs("plain", setup);
 }
 
 #[test]
 fn operations_that_wait_for_the_disk_are_as_if_one_ran_after_another() {
-    let setup = Setup { mode: IoMode::Mapped, durability: Durability::Always, hash_mask: u64::MAX };
+    let setup = Setup {
+        mode: IoMode::Mapped,
+        durability: Durability::Always,
+        index: Index::Hash,
+        hash_mask: u64::MAX,
+    };
     check_runs("always", setup);
 }

@@ -1,11 +1,14 @@
 //! Transactions, case by case. What concurrent ones add up to is `history.rs`.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::time::Duration;
 
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, Error, ErrorKind, Options, Result, Transaction, TransactionOptions};
+use bitcask::{
+    Bitcask, Error, ErrorKind, Index, Options, Result, Transaction, TransactionOptions, Value,
+};
 
 const DIR: &str = "/db";
 
@@ -144,6 +147,53 @@ fn what_was_read_and_has_changed_is_a_conflict() {
     })
     .unwrap();
     assert_eq!(value(&db, b"result").unwrap(), "x");
+}
+
+#[test]
+fn a_range_that_was_read_must_be_as_it_was() {
+    let World { options, .. } = world();
+    let db = options.index(Index::Ordered).open("/ordered").unwrap();
+    for key in ["a", "c", "e", "g"] {
+        db.put(key.as_bytes(), b"old").unwrap();
+    }
+    let keys = |entries: Vec<(Vec<u8>, Value)>| -> String {
+        entries.iter().map(|(key, _)| char::from(key[0])).collect()
+    };
+    let reads = |tx: &mut Transaction<'_>| {
+        assert_eq!(tx.range("b".."f")?.len(), 2);
+        tx.put("result", "x")
+    };
+    conflicts(&db, reads, || db.put(b"d", b"new").unwrap());
+    db.delete(b"d").unwrap();
+    conflicts(&db, reads, || db.put(b"c", b"newer").unwrap());
+    let e = run_once(&db, reads, || assert!(db.delete(b"e").unwrap())).unwrap_err();
+    assert_eq!((e.kind(), e.key()), (ErrorKind::Conflict, Some(&b"e"[..])));
+    db.put(b"e", b"again").unwrap();
+    run_once(&db, reads, || db.put(b"g", b"outside").unwrap()).unwrap();
+    run_once(&db, reads, || {
+        db.put(b"d", b"passing").unwrap();
+        db.delete(b"d").unwrap();
+    })
+    .unwrap();
+
+    let reads_over_its_own = |tx: &mut Transaction<'_>| {
+        db.put(b"b", b"after it began")?;
+        db.delete(b"c")?;
+        tx.put("f", "own")?;
+        tx.delete("e")?;
+        assert_eq!(keys(tx.range("b".."b")?), "");
+        assert_eq!(keys(tx.range::<str>(..)?.into_iter().take(4).collect()), "acfg");
+        assert_eq!(keys(tx.prefix(b"f")?), "f");
+        tx.delete("f")?;
+        tx.put("e", "own")?;
+        assert_eq!(keys(tx.range("b"..="f")?), "ce");
+        Ok(())
+    };
+    conflicts(&db, reads_over_its_own, || {});
+
+    let World { db: unordered, .. } = world();
+    let e = unordered.transaction(|tx| tx.range("a".."b").map(drop)).unwrap_err();
+    assert_eq!(e.kind(), ErrorKind::Invalid);
 }
 
 #[test]

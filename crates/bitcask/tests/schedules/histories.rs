@@ -6,7 +6,7 @@ use std::path::Path;
 use std::sync::Arc;
 
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, MergePolicy, Options};
+use bitcask::{Bitcask, Index, MergePolicy, Options};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread::{self, JoinHandle};
 
@@ -23,6 +23,7 @@ struct Records {
     recorder: Recorder,
     fs: KeepingFs,
     db: Option<Bitcask>,
+    ordered: bool,
 }
 
 impl Drop for Records {
@@ -41,17 +42,19 @@ impl Records {
         let sim = SimFs::new(0);
         sim.set_write_back(0);
         sim.set_reserves_blocks(thread_rng().r#gen());
+        let ordered = thread_rng().r#gen();
         let fs = KeepingFs::new(Arc::new(SwitchingFs::new(sim)));
         let db = Options::new()
             .without_threads()
             .shard_bits(1)
+            .index(if ordered { Index::Ordered } else { Index::Hash })
             .hash_mask(if thread_rng().r#gen() { u64::MAX } else { 0 })
             .max_file_size(FILE_SIZE)
             .merge(MergePolicy { background: false, ..MergePolicy::default() })
             .on(Arc::new(fs.clone()), Arc::new(SimClock::new(1_000_000)))
             .open(DIR)
             .unwrap();
-        let records = Self { recorder: Recorder::default(), fs, db: Some(db) };
+        let records = Self { recorder: Recorder::default(), fs, db: Some(db), ordered };
         records.with_client(0, |client| (0..4).for_each(|_| client.put()));
         records.db().tick().unwrap();
         Arc::new(records)
@@ -67,6 +70,7 @@ impl Records {
             recorder: &self.recorder,
             number,
             keys: &KEYS,
+            ordered: self.ordered,
             value_len: VALUE_LEN,
             random: &mut |limit| thread_rng().gen_range(0..limit),
             pause: thread::yield_now,

@@ -1,4 +1,5 @@
 //! A client of the store who does things at random and takes down what came of it.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use bitcask::{Bitcask, ErrorKind, Result, Transaction, WriteBatch};
 
@@ -10,6 +11,8 @@ pub(crate) struct Client<'a> {
     pub(crate) number: usize,
     /// Few, so that clients meet.
     pub(crate) keys: &'a [Key],
+    /// Whether the store knows the order of keys.
+    pub(crate) ordered: bool,
     /// Bytes in a value.
     pub(crate) value_len: usize,
     /// A number below another.
@@ -127,8 +130,16 @@ impl Client<'_> {
     }
 
     fn step_of(&mut self, tx: &mut Transaction<'_>, key: Key, notes: &mut Notes) -> Result<()> {
-        let choice = self.below(8);
+        let choice = self.below(9);
         match choice {
+            8 if self.ordered => {
+                let end = self.key();
+                let entries = tx.range(&name('a')[..]..=&name(end)[..])?;
+                for &key in self.keys.iter().filter(|&&key| key <= end) {
+                    let entry = entries.iter().find(|(other, _)| *other == name(key));
+                    notes.read(key, seen(entry.map(|(_, value)| value)));
+                }
+            }
             0 | 1 => notes.read(key, seen(tx.get(&name(key))?)),
             2 => {
                 if !tx.contains(&name(key))? {

@@ -7,11 +7,14 @@ use super::operation::{Operation, Seen};
 const X0: (char, Seen) = ('x', Some(1));
 const Y0: (char, Seen) = ('y', Some(2));
 
-/// What was written first, and then `operations` with the times at which each began and was done.
-fn history(operations: &[(&str, (u64, u64), &[(char, Seen)], &[(char, Seen)])]) -> Vec<Operation> {
-    let first = ("first", (0, 1), &[][..], &[X0, Y0][..]);
+/// A name, when it began and was done, what it read and wrote.
+type Row<'a> = (&'a str, (u64, u64), &'a [(char, Seen)], &'a [(char, Seen)]);
+
+/// What was written first, and then `operations`.
+fn history(operations: &[Row<'_>]) -> Vec<Operation> {
+    let first: Row<'_> = ("first", (0, 1), &[], &[X0, Y0]);
     let all = [first].into_iter().chain(operations.iter().copied());
-    let operation = |(name, (begun, done), reads, writes): (&str, _, &[_], &[_])| Operation {
+    let operation = |(name, (begun, done), reads, writes): Row<'_>| Operation {
         name: name.to_owned(),
         begun,
         done,
@@ -37,7 +40,6 @@ fn accepted(history: &[Operation], order: &[&str]) {
 #[track_caller]
 fn rejected(history: &[Operation], order: &[&str], needles: &[&str]) {
     let told = check(history, &log(history, order)).expect_err("it is a bad history");
-    println!("{told}\n");
     for needle in needles {
         assert!(told.contains(needle), "`{needle}` is not in: {told}");
     }
