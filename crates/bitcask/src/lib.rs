@@ -52,6 +52,7 @@ mod hint;
 mod inspect;
 mod iter;
 mod keeper;
+mod key;
 mod keydir;
 mod load;
 mod merge;
@@ -86,6 +87,7 @@ pub use expiry::Expiry;
 #[cfg(feature = "testing")]
 pub use inspect::dump;
 pub use iter::{Iter, Keys};
+pub use key::Key;
 pub use merge::{MergeProgress, MergeReport};
 pub use options::{Durability, Index, IoMode, MergePolicy, Options};
 pub use page::{Cursor, Page, Prefix};
