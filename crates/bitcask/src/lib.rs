@@ -26,6 +26,7 @@
 //! ```
 //!
 //! - [`Bitcask`]: the store. [`Options`]: how it is opened. [`Durability`]: what a power loss can take.
+//! - [`Stores`]: several stores below one directory.
 //! - [`Error`] and [`ErrorKind`]: what to do when something fails.
 //! - The format is in `docs/format.md`, the promises in `docs/durability.md`, the design in `ARCHITECTURE.md`.
 //!
@@ -71,6 +72,7 @@ mod scan;
 mod seal;
 mod snapshot;
 mod stats;
+mod stores;
 mod stream;
 mod survey;
 mod sync;
@@ -97,6 +99,7 @@ pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use recovery::{Cut, Recovery};
 pub use snapshot::Snapshot;
 pub use stats::{FileStats, Latency, SnapshotStats, Stats};
+pub use stores::Stores;
 pub use stream::ValueReader;
 pub use transaction::{Transaction, TransactionOptions};
 pub use value::Value;

@@ -10,5 +10,6 @@ mod history;
 mod model;
 mod ranges;
 mod scripts;
+mod stores;
 mod streams;
 mod transactions;
