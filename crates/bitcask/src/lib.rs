@@ -30,10 +30,17 @@
 //! - [`Error`] and [`ErrorKind`]: what to do when something fails.
 //! - The format is in `docs/format.md`, the promises in `docs/durability.md`, the design in `ARCHITECTURE.md`.
 //!
+//! # Features
+//!
+//! `serde` adds `Typed`: collections of typed keys and values, in JSON or by a codec of your own. [`Key`]
+//! is there without it: keys as bytes that sort as the values do.
+//!
 //! Feature `testing` adds `fs::sim`, a simulated disk and clock, for crash tests of programs built on this crate.
 
 mod active;
 mod batch;
+#[cfg(feature = "serde")]
+mod codec;
 mod db;
 mod directory;
 mod durable;
@@ -77,12 +84,16 @@ mod stream;
 mod survey;
 mod sync;
 mod transaction;
+#[cfg(feature = "serde")]
+mod typed;
 mod update;
 mod value;
 mod watch;
 mod writer;
 
 pub use batch::WriteBatch;
+#[cfg(feature = "serde")]
+pub use codec::{Codec, CodecError, Json};
 pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
 pub use expiry::Expiry;
@@ -102,5 +113,7 @@ pub use stats::{FileStats, Latency, SnapshotStats, Stats};
 pub use stores::Stores;
 pub use stream::ValueReader;
 pub use transaction::{Transaction, TransactionOptions};
+#[cfg(feature = "serde")]
+pub use typed::{AsKey, Changes, PrefixOf, Typed};
 pub use value::Value;
 pub use watch::{Changed, Event, Watch};

@@ -154,7 +154,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         Step::new("fmt", "fmt --all --check", Shown::All, "cargo xtask fix"),
         Step::new(
             "clippy",
-            "clippy --workspace --all-targets --locked -- -D warnings",
+            "clippy --workspace --all-targets --features bitcask/serde --locked -- -D warnings",
             Shown::All,
             "cargo xtask fix, then by hand what is left",
         ),
@@ -190,7 +190,7 @@ fn after_tidy() -> [Step; 3] {
     [
         Step::new(
             "test",
-            "test --workspace --locked -- --show-output",
+            "test --workspace --features bitcask/serde --locked -- --show-output",
             Shown::Tests,
             "cargo test NAME, for each that failed; docs/style.md says how tests are made",
         ),
@@ -202,7 +202,12 @@ fn after_tidy() -> [Step; 3] {
         ),
         Step {
             env: Some(("RUSTDOCFLAGS", "-Dwarnings")),
-            ..Step::new("doc", "doc --workspace --no-deps --locked", Shown::All, "by hand")
+            ..Step::new(
+                "doc",
+                "doc --workspace --no-deps --features bitcask/serde --locked",
+                Shown::All,
+                "by hand",
+            )
         },
     ]
 }
@@ -231,7 +236,9 @@ fn run_example(root: &Path, name: &str) -> Result<(), String> {
     let manifest = root.join("Cargo.toml");
     let mut step =
         Step::new("example", "run -q --locked", Shown::IfFailed, "run it in an empty directory");
-    let more = ["--manifest-path", &manifest.to_string_lossy(), "-p", "bitcask", "--example", name];
+    let manifest = manifest.to_string_lossy();
+    let more =
+        ["--manifest-path", &manifest, "-p", "bitcask", "--features", "serde", "--example", name];
     step.args.extend(more.map(str::to_owned));
     step.dir = Some(dir.clone());
     timed(&step.line(), || step.run(root))
@@ -261,7 +268,10 @@ mod tests {
     #[test]
     fn a_step_shows_the_command_as_it_could_be_typed() {
         let line = after_tidy()[2].line();
-        assert_eq!(line, "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --locked");
+        assert_eq!(
+            line,
+            "RUSTDOCFLAGS=-Dwarnings cargo doc --workspace --no-deps --features bitcask/serde --locked"
+        );
     }
 
     #[test]

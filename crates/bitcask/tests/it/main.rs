@@ -13,3 +13,5 @@ mod scripts;
 mod stores;
 mod streams;
 mod transactions;
+#[cfg(feature = "serde")]
+mod typed;

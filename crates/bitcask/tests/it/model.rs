@@ -186,7 +186,10 @@ impl<'a> Pair<'a> {
         keys.sort_unstable();
         assert!(keys.iter().eq(self.map.keys()), "keys differ");
         let bytes = self.db.fold(0, |sum, key, value| sum + key.len() + value.len()).unwrap();
-        assert_eq!(bytes, self.map.iter().map(|(key, value)| key.len() + value.len()).sum());
+        assert_eq!(
+            bytes,
+            self.map.iter().map(|(key, value)| key.len() + value.len()).sum::<usize>()
+        );
     }
 }
 

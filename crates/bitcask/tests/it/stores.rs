@@ -25,6 +25,11 @@ fn handles_can_be_shared_among_threads() {
     shared::<Stores>();
     shared::<Options>();
     cloned::<Options>();
+    #[cfg(feature = "serde")]
+    {
+        shared::<bitcask::Typed<String, String>>();
+        cloned::<bitcask::Typed<String, String>>();
+    }
 }
 
 #[test]
