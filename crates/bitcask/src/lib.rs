@@ -30,6 +30,15 @@
 //! - [`Error`] and [`ErrorKind`]: what to do when something fails.
 //! - The format is in `docs/format.md`, the promises in `docs/durability.md`, the design in `ARCHITECTURE.md`.
 //!
+//! # From async code
+//!
+//! There is nothing async in here, and little to wait for. A get copies from memory, or waits for one read of the disk: call it
+//! where you are. A put copies into the page cache; but it waits for the disk at [`Durability::Always`], and when the disk
+//! cannot keep up. So give writes to one thread that takes what has queued up, writes it as one batch, and answers all who wait: that
+//! is also the fastest way at `Always`, one sync for many writes. The example `async_server` does it with tokio. What takes long
+//! ([`Bitcask::open`], [`merge`](Bitcask::merge), iterating over everything) goes where blocking calls go, `spawn_blocking`
+//! with tokio. Handles are `Clone`, `Send` and `Sync`; no lock of the store is held while your code runs.
+//!
 //! # Features
 //!
 //! `serde` adds `Typed`: collections of typed keys and values, in JSON or by a codec of your own. [`Key`]
