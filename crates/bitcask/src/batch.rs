@@ -12,9 +12,11 @@ pub(crate) const BATCH_BYTES_MAX: u64 = 8 << 30;
 /// One change to one key.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Change<'a> {
+    /// With the value as it is stored, and the flags that say how.
     Put {
         key: &'a [u8],
         value: &'a [u8],
+        compression: Flags,
         expires_ms: u64,
     },
     Delete {
@@ -29,6 +31,11 @@ pub(crate) enum Change<'a> {
 }
 
 impl<'a> Change<'a> {
+    /// With the value as it is.
+    pub(crate) fn put(key: &'a [u8], value: &'a [u8], expires_ms: u64) -> Self {
+        Self::Put { key, value, compression: Flags::NONE, expires_ms }
+    }
+
     pub(crate) fn key(&self) -> &'a [u8] {
         match *self {
             Self::Put { key, .. } | Self::Delete { key } | Self::Staged { key, .. } => key,
@@ -51,7 +58,8 @@ impl<'a> Change<'a> {
 
     pub(crate) fn flags(&self) -> Flags {
         match self {
-            Self::Put { .. } | Self::Staged { .. } => Flags::VALUE,
+            Self::Put { compression, .. } => Flags::VALUE.and(*compression),
+            Self::Staged { .. } => Flags::VALUE,
             Self::Delete { .. } => Flags::TOMBSTONE,
         }
     }
@@ -74,9 +82,7 @@ enum Operation {
 impl Operation {
     fn as_change(&self, time: &StoreTime) -> Change<'_> {
         match self {
-            Self::Put { key, value, expiry } => {
-                Change::Put { key, value, expires_ms: expiry.to_ms(time) }
-            }
+            Self::Put { key, value, expiry } => Change::put(key, value, expiry.to_ms(time)),
             Self::Delete { key } => Change::Delete { key },
         }
     }

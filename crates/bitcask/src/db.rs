@@ -155,8 +155,10 @@ impl Bitcask {
 
     fn put_until(&self, key: &[u8], value: &[u8], expires_ms: u64) -> Result<()> {
         let engine = self.engine()?;
-        let change = Change::Put { key, value, expires_ms };
+        let change = Change::put(key, value, expires_ms);
         engine.check_limits(&change)?;
+        let mut packed = None;
+        let change = engine.dir.pack(change, &mut packed);
         engine.commit(&[change], &[engine.dir.hash(key)])?;
         Ok(())
     }
@@ -183,6 +185,8 @@ impl Bitcask {
         if changes.is_empty() {
             return Ok(());
         }
+        let mut packed = Vec::new();
+        let changes = engine.dir.pack_all(changes, &mut packed);
         let hashes: Vec<_> = changes.iter().map(|change| engine.dir.hash(change.key())).collect();
         engine.commit(&changes, &hashes)?;
         count(&engine.stats.batches, 1);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::batch::Change;
+use crate::dictionary::Dictionaries;
 use crate::error::{Error, ErrorKind, Result};
 use crate::expiry::{Expiries, StoreTime};
 use crate::files::{DataFile, FileSet, Table};
@@ -39,6 +40,7 @@ pub(crate) struct Directory {
     pub(crate) snapshots: Snapshots,
     pub(crate) time: StoreTime,
     pub(crate) expiries: Expiries,
+    pub(crate) dictionaries: Dictionaries,
     pub(crate) closed: AtomicBool,
     budget_warned: AtomicBool,
 }
@@ -90,6 +92,7 @@ impl Directory {
             snapshots: Snapshots::default(),
             time: StoreTime::new(options.clock.clone()),
             expiries: Expiries::default(),
+            dictionaries: Dictionaries::default(),
             closed: AtomicBool::new(false),
             budget_warned: AtomicBool::new(false),
             options,
@@ -161,6 +164,10 @@ impl Directory {
 
     pub(crate) fn hint_path(&self, id: u64) -> PathBuf {
         name::hint_path(&self.path, id)
+    }
+
+    pub(crate) fn dictionary_path(&self, id: u32) -> PathBuf {
+        name::dictionary_path(&self.path, id)
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {

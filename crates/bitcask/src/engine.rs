@@ -73,6 +73,7 @@ impl Engine {
         let store_id = survey::store_id(&*fs, path, &listing)?.unwrap_or_else(|| fs.random());
         let dir = Directory::new(path, options, store_id, mapped, false);
         let (writer, recovery, unsealed) = recovery::recover(&dir, &listing)?;
+        dir.dictionaries.load(&dir, &listing.dictionaries);
         tracing::info!(dir = %path.display(), keys = dir.keydir.len(),
             scanned = recovery.scanned_files, hinted = recovery.hinted_files, "opened");
         let engine = Self {
@@ -356,6 +357,7 @@ impl Engine {
     pub(crate) fn close(&self) -> Result<()> {
         // A merge in another thread sees that the keeper stopped, and ends.
         let _merging = self.keeper.wait_for_merge();
+        let _training = lock(&self.dir.dictionaries.training);
         let result = {
             let writer = lock(&self.writer);
             if self.dir.closed.swap(true, Ordering::AcqRel) {

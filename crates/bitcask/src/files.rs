@@ -19,7 +19,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::{Access, File, Fs, Region, prefetch_address, read_exact_at, read_full_at};
 use crate::header::FileKind;
 use crate::place::{CHUNK_COUNT_MAX, CHUNK_LEN, Place};
-use crate::record::{self, Fault, Record};
+use crate::record::{self, Fault, Flags, Record};
 use crate::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use crate::sync::{Mutex, RwLock, RwLockReadGuard, lock, read, write};
 
@@ -196,6 +196,21 @@ impl DataFile {
         record::parse(bytes).map_err(|fault| self.fault(offset, fault))
     }
 
+    /// The record at `place`, without a look at its checksum if its value is stored as it is.
+    pub(crate) fn record_trusted<'a>(
+        &'a self,
+        place: Place,
+        scratch: &'a mut Vec<u8>,
+    ) -> Result<Record<'a>> {
+        let offset = place.offset(self.first_chunk);
+        let bytes = self.bytes(offset, scratch)?;
+        let record = match record::parse(bytes) {
+            Ok(record) if record.flags.is_compressed() => record::decode(bytes, offset, self.seed),
+            record => record,
+        };
+        record.map_err(|fault| self.fault(offset, fault))
+    }
+
     /// Bytes that begin with the record at `offset`, all of it.
     fn bytes<'a>(&'a self, offset: u64, scratch: &'a mut Vec<u8>) -> Result<&'a [u8]> {
         let file = match &self.source {
@@ -240,8 +255,9 @@ impl DataFile {
         }
     }
 
-    /// Where the value of the record at `place` lies, once all of the record is checked, part by part.
-    pub(crate) fn check_value(&self, place: Place) -> Result<Range<u64>> {
+    /// Where the value of the record at `place` lies, and the record's flags, once all of the record is checked, part by
+    /// part.
+    pub(crate) fn check_value(&self, place: Place) -> Result<(Flags, Range<u64>)> {
         let offset = place.offset(self.first_chunk);
         let failed = |e| Error::io("cannot read a record", &self.path, e).at_offset(offset);
         let mut chunk = vec![0; CHECKED_AT_ONCE];
@@ -259,7 +275,7 @@ impl DataFile {
             done += n as u64;
         }
         checksum.check().map_err(|fault| self.fault(offset, fault))?;
-        Ok(offset + shape.value.start..offset + shape.value.end)
+        Ok((shape.flags, offset + shape.value.start..offset + shape.value.end))
     }
 
     /// Starts the cache misses of a read that will follow.

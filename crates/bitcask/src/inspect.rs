@@ -4,6 +4,8 @@
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::compress;
+use crate::dictionary::DictionaryFile;
 use crate::error::{Error, Result};
 use crate::fs::{Access, Fs, read_full_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, HeaderFault};
@@ -14,7 +16,7 @@ use crate::record::{self, Fault, Flags, Frame, Mark, NEVER, Record};
 /// Bytes of a key or value that are shown.
 const SHOWN_LEN: usize = 32;
 
-const FLAG_NAMES: [(Flags, &str); 8] = [
+const FLAG_NAMES: [(Flags, &str); 11] = [
     (Flags::VALUE, "value"),
     (Flags::TOMBSTONE, "tombstone"),
     (Flags::FRAME, "frame"),
@@ -23,6 +25,9 @@ const FLAG_NAMES: [(Flags, &str); 8] = [
     (Flags::COLLIDES, "collides"),
     (Flags::END, "end"),
     (Flags::EXPIRES, "expires"),
+    (Flags::LZ4, "lz4"),
+    (Flags::ZSTD, "zstd"),
+    (Flags::DICTIONARY, "dictionary"),
 ];
 
 /// All files of the store in `dir`, decoded.
@@ -44,6 +49,10 @@ pub fn dump(fs: &Arc<dyn Fs>, dir: &Path) -> Result<String> {
             Name::Hint(_) => {
                 line(&mut out, &format!("{name}: {} bytes", entry.len));
                 dump_hint(&mut out, fs, &path)?;
+            }
+            Name::Dictionary(id) => {
+                line(&mut out, &format!("{name}: {} bytes", entry.len));
+                dump_dictionary(&mut out, &read(&**fs, &path)?, id);
             }
             Name::Temporary(_) => {
                 line(&mut out, &format!("{name}: {} bytes, unfinished", entry.len))
@@ -124,10 +133,37 @@ fn shown_record(record: &Record<'_>) -> String {
             .map(|frame| format!("{} members, {} bytes", frame.count, frame.len))
     } else if record.flags.has(Flags::TOMBSTONE) {
         Ok(shown_bytes(record.key))
+    } else if record.flags.is_compressed() {
+        Ok(format!("{} = {}", shown_bytes(record.key), shown_compressed(record)))
     } else {
         Ok(format!("{} = {}", shown_bytes(record.key), shown_bytes(record.value)))
     };
     format!("{head}  {}", what.unwrap_or_else(|fault| fault.to_string()))
+}
+
+/// How long a compressed value is, and what it is if no dictionary is needed to know.
+fn shown_compressed(record: &Record<'_>) -> String {
+    let Record { flags, value: stored, .. } = *record;
+    match compress::dictionary_id(flags, stored) {
+        Ok(Some(id)) => format!("({} bytes, dictionary {id:08x})", stored.len()),
+        Ok(None) => match compress::decompress(flags, stored, None) {
+            Ok(value) => format!("{} ({} bytes stored)", shown_bytes(&value), stored.len()),
+            Err(fault) => format!("({} bytes, {fault})", stored.len()),
+        },
+        Err(fault) => format!("({} bytes, {fault})", stored.len()),
+    }
+}
+
+fn dump_dictionary(out: &mut String, bytes: &[u8], id: u32) {
+    let text = match DictionaryFile::decode(bytes, id) {
+        Ok(file) => {
+            let store: String = file.store_id.iter().map(|byte| format!("{byte:02x}")).collect();
+            let (number, len) = (file.number, file.dictionary.len());
+            format!("  dictionary {id:08x}: number {number}, store {store}, {len} bytes")
+        }
+        Err(fault) => format!("  bad: {fault:?}"),
+    };
+    line(out, &text);
 }
 
 fn shown_flags(flags: Flags) -> String {

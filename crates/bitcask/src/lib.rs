@@ -50,7 +50,9 @@ mod active;
 mod batch;
 #[cfg(feature = "serde")]
 mod codec;
+mod compress;
 mod db;
+mod dictionary;
 mod directory;
 mod durable;
 mod engine;
@@ -89,9 +91,11 @@ mod seal;
 mod snapshot;
 mod stats;
 mod stores;
+mod stored;
 mod stream;
 mod survey;
 mod sync;
+mod train;
 mod transaction;
 #[cfg(feature = "serde")]
 mod typed;
@@ -103,6 +107,7 @@ mod writer;
 pub use batch::WriteBatch;
 #[cfg(feature = "serde")]
 pub use codec::{Codec, CodecError, Json};
+pub use compress::Compression;
 pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
 pub use expiry::Expiry;
@@ -121,6 +126,7 @@ pub use snapshot::Snapshot;
 pub use stats::{FileStats, Latency, SnapshotStats, Stats};
 pub use stores::Stores;
 pub use stream::ValueReader;
+pub use train::DictionaryReport;
 pub use transaction::{Transaction, TransactionOptions};
 #[cfg(feature = "serde")]
 pub use typed::{AsKey, Changes, PrefixOf, Typed};

@@ -14,6 +14,8 @@ pub(crate) enum Name {
     /// A data file. The name says who wrote it, so that this is known when the header is damaged.
     Data(FileKind, u64),
     Hint(u64),
+    /// A dictionary, with its id.
+    Dictionary(u32),
     /// A file that was being written when a process died.
     Temporary(u64),
     Lock,
@@ -30,6 +32,8 @@ impl Name {
         if let Some(target) = name.strip_suffix(".tmp") {
             return match Self::of(OsStr::new(target)) {
                 Self::Data(_, id) | Self::Hint(id) => Self::Temporary(id),
+                // Dictionaries are not numbered with the others.
+                Self::Dictionary(_) => Self::Temporary(0),
                 _ => Self::Foreign,
             };
         }
@@ -38,6 +42,7 @@ impl Name {
             Some((id, "data")) => data(FileKind::Log, id),
             Some((id, "merged")) => data(FileKind::Merged, id),
             Some((id, "hint")) => file_id(id).map_or(Self::Foreign, Self::Hint),
+            Some((id, "dict")) => dictionary_id(id).map_or(Self::Foreign, Self::Dictionary),
             _ => Self::Foreign,
         }
     }
@@ -46,6 +51,11 @@ impl Name {
 fn file_id(digits: &str) -> Option<u64> {
     let id = digits.parse().ok()?;
     (format!("{id:012}") == digits).then_some(id)
+}
+
+fn dictionary_id(digits: &str) -> Option<u32> {
+    let id = u32::from_str_radix(digits, 16).ok()?;
+    (format!("{id:08x}") == digits).then_some(id)
 }
 
 pub(crate) fn data_path(dir: &Path, kind: FileKind, id: u64) -> PathBuf {
@@ -58,6 +68,10 @@ pub(crate) fn data_path(dir: &Path, kind: FileKind, id: u64) -> PathBuf {
 
 pub(crate) fn hint_path(dir: &Path, id: u64) -> PathBuf {
     dir.join(format!("{id:012}.hint"))
+}
+
+pub(crate) fn dictionary_path(dir: &Path, id: u32) -> PathBuf {
+    dir.join(format!("{id:08x}.dict"))
 }
 
 /// Where a file is written before it gets its name.
@@ -83,6 +97,8 @@ mod tests {
         assert_eq!(of("000000000007.merged"), Name::Data(FileKind::Merged, 7));
         assert_eq!(of("18446744073709551615.hint"), Name::Hint(u64::MAX));
         assert_eq!(of("000000000007.hint.tmp"), Name::Temporary(7));
+        assert_eq!(of("00c0ffee.dict"), Name::Dictionary(0x00c0_ffee));
+        assert_eq!(of("00c0ffee.dict.tmp"), Name::Temporary(0));
         assert_eq!(of("LOCK"), Name::Lock);
         for foreign in [
             "7.data",
@@ -95,6 +111,10 @@ mod tests {
             "18446744073709551616.data",
             "",
             "notes.txt",
+            "c0ffee.dict",
+            "00C0FFEE.dict",
+            "+0c0ffee.dict",
+            "000c0ffee.dict",
         ] {
             assert_eq!(of(foreign), Name::Foreign, "{foreign}");
         }

@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use crate::compress::Compression;
 use crate::db::Bitcask;
 use crate::error::{Error, Result};
 use crate::fs::{Clock, Disk, Fs, SystemClock};
@@ -126,6 +127,8 @@ pub struct Options {
     pub(crate) verify_reads: bool,
     pub(crate) key_len_max: usize,
     pub(crate) value_len_max: u64,
+    pub(crate) compression: Compression,
+    pub(crate) compress_from: usize,
     pub(crate) fs: Arc<dyn Fs>,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) threads: bool,
@@ -158,6 +161,8 @@ impl Options {
             verify_reads: true,
             key_len_max: KEY_LEN_MAX,
             value_len_max: VALUE_LEN_MAX,
+            compression: Compression::default(),
+            compress_from: 64,
             fs: Arc::new(Disk),
             clock: Arc::new(SystemClock),
             threads: true,
@@ -236,6 +241,19 @@ impl Options {
         self
     }
 
+    /// How values are stored from now on; what is there stays as it is, and is read all the same. Default:
+    /// [`Compression::None`].
+    pub fn compression(mut self, compression: Compression) -> Self {
+        self.compression = compression;
+        self
+    }
+
+    /// Leaves shorter values as they are. Default: 64 bytes.
+    pub fn compress_from(mut self, bytes: usize) -> Self {
+        self.compress_from = bytes;
+        self
+    }
+
     /// Opens the store in `dir`.
     ///
     /// # Errors
@@ -266,6 +284,9 @@ impl Options {
         check(sizes.contains(&self.max_file_size), "max_file_size: must be 4 KiB to 8 GiB")?;
         check(self.key_len_max <= KEY_LEN_MAX, "max_key_len: at most 65535")?;
         check(self.value_len_max <= VALUE_LEN_MAX, "max_value_len: at most 4294967295")?;
+        if let Some(fault) = self.compression.fault() {
+            check(false, &format!("compression: {fault}"))?;
+        }
         if let Durability::Interval(interval) = self.durability {
             check(
                 (Duration::from_millis(2)..=Duration::from_secs(3600)).contains(&interval),

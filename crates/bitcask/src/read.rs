@@ -140,12 +140,7 @@ impl Directory {
         Ok(Look::Value(Some(self.value_of(&record)?)))
     }
 
-    /// The value that a record holds.
-    pub(crate) fn value_of(&self, record: &Record<'_>) -> Result<Value> {
-        Ok(Value::new(record.value))
-    }
-
-    /// The record at `place`, checked if the options ask for it.
+    /// The record at `place`, checked if the options ask for it, or if its value has to be decompressed.
     fn record<'a>(
         &self,
         table: &'a Table,
@@ -156,7 +151,7 @@ impl Directory {
         if self.options.verify_reads {
             file.record(place, scratch)
         } else {
-            file.record_unchecked(place, scratch)
+            file.record_trusted(place, scratch)
         }
     }
 

@@ -107,7 +107,8 @@ impl Bitcask {
         })
     }
 
-    /// Reads the value stored under `key`, if there is one, without holding it in memory. All of it is checked first.
+    /// Reads the value stored under `key`, if there is one, without holding it in memory; but one that is compressed is
+    /// decompressed there. All of it is checked first.
     ///
     /// The reader keeps its file readable, and its space on the disk, until it is dropped.
     ///
@@ -122,13 +123,17 @@ impl Bitcask {
         drop(table);
         // Its name may go while it is read.
         file.keep_readable()?;
-        let range = file.check_value(found.place).map_err(|e| e.of_key(key))?;
-        Ok(Some(ValueReader {
-            file,
-            start: range.start,
-            len: range.end - range.start,
-            position: 0,
-        }))
+        let (flags, range) = file.check_value(found.place).map_err(|e| e.of_key(key))?;
+        let (source, len) = if flags.is_compressed() {
+            let mut scratch = Vec::new();
+            let record = file.record(found.place, &mut scratch).map_err(|e| e.of_key(key))?;
+            let value = dir.value_of(&record)?.into_vec();
+            let len = value.len() as u64;
+            (Source::Memory(value), len)
+        } else {
+            (Source::File(file, range.start), range.end - range.start)
+        };
+        Ok(Some(ValueReader { source, len, position: 0 }))
     }
 }
 
@@ -203,10 +208,18 @@ fn reserve(dir: &Directory, file: &dyn File, end: u64) -> io::Result<()> {
 /// The bytes of one value, from front to back or from anywhere, see [`Bitcask::get_reader`].
 #[derive(Debug)]
 pub struct ValueReader {
-    file: Arc<DataFile>,
-    start: u64,
+    source: Source,
     len: u64,
     position: u64,
+}
+
+/// Where a value is read from.
+#[derive(Debug)]
+enum Source {
+    /// From this offset on.
+    File(Arc<DataFile>, u64),
+    /// It was compressed.
+    Memory(Vec<u8>),
 }
 
 impl ValueReader {
@@ -225,7 +238,13 @@ impl Read for ValueReader {
     fn read(&mut self, buf: &mut [u8]) -> io::Result<usize> {
         let left = usize::try_from(self.len.saturating_sub(self.position)).unwrap_or(usize::MAX);
         let len = buf.len().min(left);
-        let n = self.file.read_at(&mut buf[..len], self.start + self.position)?;
+        let n = match &self.source {
+            Source::File(file, start) => file.read_at(&mut buf[..len], start + self.position)?,
+            Source::Memory(value) => {
+                let from = usize::try_from(self.position).unwrap_or(usize::MAX);
+                value.get(from..).unwrap_or_default().read(&mut buf[..len])?
+            }
+        };
         self.position += n as u64;
         Ok(n)
     }

@@ -26,6 +26,7 @@ pub(crate) struct Listing {
     pub(crate) logs: Vec<u64>,
     pub(crate) merged: Vec<u64>,
     pub(crate) hints: Vec<u64>,
+    pub(crate) dictionaries: Vec<u32>,
     pub(crate) temporary: Vec<(u64, OsString)>,
     pub(crate) foreign: Vec<OsString>,
 }
@@ -38,6 +39,7 @@ impl Listing {
                 Name::Data(FileKind::Log, id) => listing.logs.push(id),
                 Name::Data(FileKind::Merged, id) => listing.merged.push(id),
                 Name::Hint(id) => listing.hints.push(id),
+                Name::Dictionary(id) => listing.dictionaries.push(id),
                 Name::Temporary(id) => listing.temporary.push((id, name)),
                 Name::Lock => {}
                 Name::Foreign => listing.foreign.push(name),

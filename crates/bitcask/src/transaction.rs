@@ -353,6 +353,8 @@ impl<'a> Transaction<'a> {
             return Ok(None);
         }
         engine.check_batch(&changes)?;
+        let mut packed = Vec::new();
+        let changes = dir.pack_all(changes, &mut packed);
         let hashes: Vec<_> = changes.iter().map(|change| dir.hash(change.key())).collect();
         reads.prefetch(dir);
         let mut changed = None;
@@ -378,7 +380,7 @@ impl fmt::Debug for Transaction<'_> {
 impl Write {
     fn as_change<'a>(&'a self, key: &'a [u8]) -> Change<'a> {
         match self {
-            Self::Put { value, expires_ms } => Change::Put { key, value, expires_ms: *expires_ms },
+            Self::Put { value, expires_ms } => Change::put(key, value, *expires_ms),
             Self::Delete => Change::Delete { key },
         }
     }

@@ -214,12 +214,14 @@ impl Engine {
     /// Changes a key if it is as it was; false if it is not.
     fn change_if(&self, key: &[u8], current: &Current, next: Next<'_>) -> Result<bool> {
         let change = match next {
-            Next::Put(value, expires_ms) => Change::Put { key, value, expires_ms },
+            Next::Put(value, expires_ms) => Change::put(key, value, expires_ms),
             Next::Delete if current.version != 0 => Change::Delete { key },
             // What was read was so at one moment, and that is all that is asked.
             Next::Delete | Next::Keep => return Ok(true),
         };
         self.check_limits(&change)?;
+        let mut packed = None;
+        let change = self.dir.pack(change, &mut packed);
         let hash = self.dir.hash(key);
         self.commit_if(&[change], &[hash], |table| {
             Ok(self.dir.version(table, hash, key)? == current.version)

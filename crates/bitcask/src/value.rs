@@ -12,6 +12,10 @@ impl Value {
         Self(bytes.to_vec())
     }
 
+    pub(crate) fn from_vec(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
     /// The bytes, without a copy.
     pub fn into_vec(self) -> Vec<u8> {
         self.0

@@ -2,6 +2,8 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at real files")]
 
 mod basics;
+#[cfg(all(feature = "lz4", feature = "zstd"))]
+mod compression;
 mod concurrency;
 mod crash;
 mod damage;

@@ -11,6 +11,7 @@ const KNOWS_ONLY: &[(&str, &[&str])] = &[
     ("record", &["error", "place"]),
     ("header", &[]),
     ("place", &[]),
+    ("compress", &["place", "record"]),
     // Reads its own blocks.
     ("hint", &["error", "fs", "place", "record"]),
     ("scan", &["error", "fs", "header", "place", "record"]),
@@ -19,7 +20,7 @@ const KNOWS_ONLY: &[(&str, &[&str])] = &[
 /// Modules, of ours or not, that no others than these know.
 const KNOWN_ONLY_BY: &[(&str, &[&str])] = &[
     // The store is the top. `options` opens it; the others are further parts of its API.
-    ("db", &["lib", "options", "stores", "stream", "transaction", "typed", "update"]),
+    ("db", &["lib", "options", "stores", "stream", "train", "transaction", "typed", "update"]),
     // The operating system is reached through the `fs` seam, or the simulated disk would miss it.
     ("rustix", &["fs"]),
 ];
