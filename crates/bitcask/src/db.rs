@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::thread::JoinHandle;
 
 use crate::batch::{Change, WriteBatch};
+use crate::checkpoint::{CheckpointProgress, CheckpointReport};
 use crate::engine::Engine;
 use crate::error::Result;
 use crate::expiry::Expiry;
@@ -410,6 +411,58 @@ impl Bitcask {
         mut progress: impl FnMut(&MergeProgress) -> ControlFlow<()>,
     ) -> Result<MergeReport> {
         self.engine()?.merge_everything(&mut progress)
+    }
+
+    /// Makes the directory `target` a backup of the store as it is now, which can be opened at once as a store of its own.
+    /// Puts and gets go on meanwhile; merges wait.
+    ///
+    /// On the file system of the store this takes hardly any time or space: all but the end of the log are hard links.
+    /// (The bytes are then on the disk once. Against the loss of the disk, make the checkpoint on another.) On another
+    /// file system files are copied, those that an earlier checkpoint in the same place has excepted.
+    ///
+    /// The target is replaced in one step: whatever happens, it is a whole checkpoint, the old one or the new. It is built
+    /// beside it, in `.NAME.checkpoint`, and if there was one before, there must be space for both. Changes that somebody
+    /// made in the old one are gone with it.
+    ///
+    /// ```
+    /// # use bitcask::Bitcask;
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-checkpoint-{}", std::process::id()));
+    /// # let (dir, backup) = (dir.join("store"), dir.join("backup"));
+    /// let db = Bitcask::open(&dir)?;
+    /// db.put(b"a", b"old")?;
+    /// db.checkpoint(&backup)?;
+    /// db.put(b"a", b"new")?;
+    ///
+    /// let copy = Bitcask::open(&backup)?;
+    /// assert_eq!(copy.get(b"a")?.unwrap(), "old");
+    /// copy.close()?;
+    /// db.checkpoint(&backup)?;
+    /// assert_eq!(Bitcask::open(&backup)?.get(b"a")?.unwrap(), "new");
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(dir.parent().unwrap()).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` if the target is this store, in it or around it, holds anything but a checkpoint of this store, or is a mount
+    /// point; `Locked` if it is open; `Full`; `Poisoned`; `Io`; `Corrupt` if a file that must be copied is too short. The
+    /// target is then as it was before; only after an `Io` while its new name is made durable, it may be either.
+    pub fn checkpoint(&self, target: impl AsRef<Path>) -> Result<CheckpointReport> {
+        self.checkpoint_with(target, |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`checkpoint`](Self::checkpoint), and tells how far it is, after each file and each MiB copied. `Break` stops it and
+    /// leaves the target as it was. The callback must not merge, make a checkpoint or close the store itself: it
+    /// would wait for this one.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_with(
+        &self,
+        target: impl AsRef<Path>,
+        mut progress: impl FnMut(&CheckpointProgress) -> ControlFlow<()>,
+    ) -> Result<CheckpointReport> {
+        self.engine()?.checkpoint(target.as_ref(), &mut progress)
     }
 
     /// Stops merges, background and explicit, until [`resume_merge`](Self::resume_merge). A merge that is running

@@ -436,7 +436,7 @@ impl Engine {
     }
 }
 
-fn lock_directory(options: &Options, path: &Path) -> Result<Box<dyn Lock>> {
+pub(crate) fn lock_directory(options: &Options, path: &Path) -> Result<Box<dyn Lock>> {
     let lock_path = path.join(LOCK_NAME);
     let program = std::env::current_exe().ok();
     let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();

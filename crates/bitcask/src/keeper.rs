@@ -3,7 +3,7 @@
 //! A thread each, so that a long merge does not delay a sync. [`Keeper`] is how the rest of the engine talks to
 //! them. Without threads, in simulations, `Bitcask::tick` does the same work.
 
-use std::sync::Arc;
+use std::sync::{Arc, TryLockError};
 use std::thread::{self, JoinHandle};
 use std::time::Duration;
 
@@ -58,6 +58,11 @@ impl Keeper {
         self.ahead_asked.notify_all();
     }
 
+    /// Whether the store is being closed.
+    pub(crate) fn is_stopped(&self) -> bool {
+        lock(&self.state).stopped
+    }
+
     /// Asks for pages to be made ready.
     pub(crate) fn ask_ahead(&self, ahead: Ahead) {
         *lock(&self.ahead) = Some(ahead);
@@ -99,6 +104,15 @@ impl Keeper {
     /// Waits for the merge that is running, and keeps others from starting.
     pub(crate) fn wait_for_merge(&self) -> MutexGuard<'_, ()> {
         lock(&self.merging)
+    }
+
+    /// Keeps others from starting a merge, unless one is running: who has other things to do does not wait.
+    pub(crate) fn try_merge(&self) -> Option<MutexGuard<'_, ()>> {
+        match self.merging.try_lock() {
+            Ok(merging) => Some(merging),
+            Err(TryLockError::WouldBlock) => None,
+            Err(TryLockError::Poisoned(_)) => panic!("no thread panicked while it held this lock"),
+        }
     }
 
     pub(crate) fn progress(&self) -> Option<MergeProgress> {

@@ -51,6 +51,7 @@ mod batch;
 #[cfg(feature = "serde")]
 mod codec;
 mod compress;
+mod checkpoint;
 mod db;
 mod dictionary;
 mod directory;
@@ -89,6 +90,7 @@ mod recovery;
 mod scan;
 mod seal;
 mod snapshot;
+mod staging;
 mod stats;
 mod stores;
 mod stored;
@@ -108,6 +110,7 @@ pub use batch::WriteBatch;
 #[cfg(feature = "serde")]
 pub use codec::{Codec, CodecError, Json};
 pub use compress::Compression;
+pub use checkpoint::{CheckpointProgress, CheckpointReport};
 pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
 pub use expiry::Expiry;

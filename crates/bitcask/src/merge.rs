@@ -147,7 +147,8 @@ impl Engine {
         if !policy.background || !self.in_window(policy) || self.keeper.is_paused() {
             return Ok(true);
         }
-        let _merging = self.keeper.wait_for_merge();
+        // Another one may take long, or a checkpoint; meanwhile there are files to seal.
+        let Some(_merging) = self.keeper.try_merge() else { return Ok(true) };
         self.drop_expired()?;
         let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < self.small_bytes();
         let reaches = |file: &DataFile, ratio: f64, bytes: u64| {

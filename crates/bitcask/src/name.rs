@@ -1,6 +1,6 @@
 //! The names of a store's files: the only place that makes or reads them.
 
-use std::ffi::OsStr;
+use std::ffi::{OsStr, OsString};
 use std::path::{Path, PathBuf};
 
 use crate::header::FileKind;
@@ -84,6 +84,14 @@ pub(crate) fn temporary_path(path: &Path) -> PathBuf {
 /// The name that a file has when it is no longer temporary.
 pub(crate) fn target_path(temporary: &Path) -> PathBuf {
     temporary.with_extension("")
+}
+
+/// Where a checkpoint is built that will be `target`; none if that is no name.
+pub(crate) fn staging_path(target: &Path) -> Option<PathBuf> {
+    let mut name = OsString::from(".");
+    name.push(target.file_name()?);
+    name.push(".checkpoint");
+    Some(target.with_file_name(name))
 }
 
 #[cfg(test)]

@@ -4,6 +4,7 @@
 mod basics;
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod compression;
+mod checkpoint;
 mod concurrency;
 mod crash;
 mod damage;
