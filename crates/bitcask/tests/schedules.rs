@@ -492,6 +492,40 @@ fn a_merge_that_races_with_writes_leaves_what_was_written_last() {
     explore(2500, merges_against_writes);
 }
 
+fn checkpoints_against_writes_and_merges() {
+    let world = World::new(Durability::Os, [("s", STEADY), ("f", FICKLE), ("x", STEADY)]);
+    let writer = spawn(&world, |world| {
+        for key in [0, 1, 0, 1] {
+            world.write(key).unwrap();
+        }
+    });
+    let merger = spawn(&world, |world| {
+        world.db().merge().unwrap();
+        world.db().tick().unwrap();
+    });
+    let checkpoints = spawn(&world, |world| {
+        for _ in 0..2 {
+            let from: Vec<u64> = world.keys.iter().map(Key::done).collect();
+            world.db().checkpoint("/backup").unwrap();
+            let bounds: Vec<_> =
+                from.into_iter().zip(&world.keys).map(|(from, key)| (from, key.begun())).collect();
+            // Nothing but what is durable is there, and that is enough.
+            let clock = Arc::new(SimClock::new(2_000_000));
+            let options = world.options.clone().on(Arc::new(world.sim.crash(0)), clock);
+            let copy = options.open("/backup").unwrap();
+            assert_eq!(copy.recovery().cut, None);
+            world.check(&copy, &bounds);
+        }
+    });
+    join([writer, merger, checkpoints]);
+    world.check(world.db(), &world.bounds());
+}
+
+#[test]
+fn a_checkpoint_that_races_with_writes_and_merges_holds_what_was_acknowledged() {
+    explore(1000, checkpoints_against_writes_and_merges);
+}
+
 /// Goes on with an iteration, and notes the versions that it meets.
 fn walk(world: &World, entries: &mut Iter, steps: usize, met: &mut BTreeMap<Vec<u8>, u64>) {
     for entry in entries.take(steps) {

@@ -10,7 +10,11 @@ pub(crate) struct TempDir(std::path::PathBuf);
 
 impl TempDir {
     pub(crate) fn new(name: &str) -> Self {
-        let path = std::env::temp_dir().join(format!("bitcask-it-{name}-{}", std::process::id()));
+        Self::below(&std::env::temp_dir(), name)
+    }
+
+    pub(crate) fn below(dir: &std::path::Path, name: &str) -> Self {
+        let path = dir.join(format!("bitcask-it-{name}-{}", std::process::id()));
         drop(std::fs::remove_dir_all(&path));
         Self(path)
     }
