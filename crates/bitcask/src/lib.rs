@@ -48,10 +48,10 @@
 
 mod active;
 mod batch;
+mod checkpoint;
 #[cfg(feature = "serde")]
 mod codec;
 mod compress;
-mod checkpoint;
 mod db;
 mod dictionary;
 mod directory;
@@ -92,8 +92,8 @@ mod seal;
 mod snapshot;
 mod staging;
 mod stats;
-mod stores;
 mod stored;
+mod stores;
 mod stream;
 mod survey;
 mod sync;
@@ -107,10 +107,10 @@ mod watch;
 mod writer;
 
 pub use batch::WriteBatch;
+pub use checkpoint::{CheckpointProgress, CheckpointReport};
 #[cfg(feature = "serde")]
 pub use codec::{Codec, CodecError, Json};
 pub use compress::Compression;
-pub use checkpoint::{CheckpointProgress, CheckpointReport};
 pub use db::Bitcask;
 pub use error::{Error, ErrorKind, Result};
 pub use expiry::Expiry;

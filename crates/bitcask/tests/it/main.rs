@@ -2,9 +2,9 @@
 #![allow(clippy::disallowed_methods, reason = "tests look at real files")]
 
 mod basics;
+mod checkpoint;
 #[cfg(all(feature = "lz4", feature = "zstd"))]
 mod compression;
-mod checkpoint;
 mod concurrency;
 mod crash;
 mod damage;
