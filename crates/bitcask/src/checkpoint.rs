@@ -21,6 +21,7 @@ use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fs::{Access, File, read_full_at, write_all_at};
 use crate::staging::{Staging, cannot_link};
+use crate::survey::Listing;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 
@@ -173,6 +174,13 @@ impl Engine {
             // The header of a hint has a digest of its data file.
             parts.push(Part::Immutable { path, proof: hint.clone(), role: Role::Data(len) });
             parts.push(Part::Immutable { path: hint.clone(), proof: hint, role: Role::Spare });
+        }
+        // They were durable before any record referred to them.
+        for id in Listing::of_dir(&*self.dir.fs, &self.dir.path)?.dictionaries {
+            let path = self.dir.dictionary_path(id);
+            let file = self.dir.open_file(&path)?;
+            let len = file.len().map_err(|e| Error::io("cannot read the length", &path, e))?;
+            parts.push(Part::Immutable { proof: path.clone(), path, role: Role::Data(len) });
         }
         Ok((writer.next_seq - 1, parts))
     }

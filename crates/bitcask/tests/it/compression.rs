@@ -543,3 +543,24 @@ fn snapshots_see_old_values_however_they_are_stored() {
         first.iter().map(|e| e.map(|(key, value)| (key, value.into_vec())).unwrap()).collect();
     assert!(seen == expected);
 }
+
+#[test]
+fn a_checkpoint_has_the_dictionaries_that_its_records_need() {
+    let fs = SimFs::new(11);
+    let zstd = Compression::Zstd { level: 3 };
+    let db = options(&fs, zstd).open(DIR).unwrap();
+    for n in 0..2000 {
+        db.put(&key(n), &document(n)).unwrap();
+    }
+    db.train_dictionary().unwrap();
+    for n in 0..2000 {
+        db.put(&key(n), &document(n + 1)).unwrap();
+    }
+    let expected = contents(&db);
+    // Twice: the second takes the place of the first.
+    for _ in 0..2 {
+        db.checkpoint("/backup").unwrap();
+        let copy = options(&fs, Compression::None).open("/backup").unwrap();
+        assert!(contents(&copy) == expected);
+    }
+}
