@@ -28,10 +28,14 @@ mod machine;
 mod memory;
 mod merging;
 mod opening;
+mod ordered;
 mod plain;
 mod puts;
 mod report;
+mod snapshots;
 mod statistics;
+mod transactions;
+mod watching;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Result<T> = std::result::Result<T, Failure>;
@@ -97,12 +101,24 @@ enum Theme {
     Merge,
     /// Without mappings
     Plain,
+    /// With an ordered index: memory, puts, gets, ranges, opening
+    Ordered,
+    /// Snapshots: taking one, and what it costs others
+    Snapshot,
+    /// Transactions, by one thread and by four
+    Transaction,
+    /// Watching, and refreshing a reader
+    Watch,
 }
 
 impl Theme {
+    /// As it is given to `--only`.
+    fn name(self) -> String {
+        self.to_possible_value().map_or_else(String::new, |value| value.get_name().to_owned())
+    }
+
     fn run(self, bench: &Bench, report: &mut Report) -> Result<()> {
-        let name = self.to_possible_value().map(|value| value.get_name().to_owned());
-        report.theme(&name.unwrap_or_default())?;
+        report.theme(&self.name())?;
         match self {
             Self::Memory => memory::run(bench, report),
             Self::Put => puts::run(bench, report),
@@ -114,6 +130,10 @@ impl Theme {
             Self::Open => opening::run(bench, report),
             Self::Merge => merging::run(bench, report),
             Self::Plain => plain::run(bench, report),
+            Self::Ordered => ordered::run(bench, report),
+            Self::Snapshot => snapshots::run(bench, report),
+            Self::Transaction => transactions::run(bench, report),
+            Self::Watch => watching::run(bench, report),
         }
     }
 }
@@ -122,6 +142,7 @@ fn run(arguments: Arguments) -> Result<()> {
     let parent = arguments.dir.unwrap_or_else(std::env::temp_dir);
     let keys = arguments.keys.unwrap_or(if arguments.huge { huge::KEYS } else { KEYS });
     let rounds = if arguments.huge { 1 } else { usize::from(arguments.rounds) };
+    let format = if arguments.json { Format::Json } else { Format::Table };
     let bench = Bench { dir: FreshDir::new(&parent)?, keys, rounds };
 
     let machine = Machine::of(&parent);
@@ -130,7 +151,6 @@ fn run(arguments: Arguments) -> Result<()> {
         let text = "what is durable there costs nothing; name another place with --dir";
         writeln!(io::stderr().lock(), "warning: {dir} is {kind}: {text}")?;
     }
-    let format = if arguments.json { Format::Json } else { Format::Table };
     let value_len = if arguments.huge { 8 } else { keys::VALUE_LEN };
     let setting = format!(
         "{keys} keys of 16 bytes, values of {value_len} unless said, rounds: {rounds}, in {}",
