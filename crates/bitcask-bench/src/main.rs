@@ -13,10 +13,12 @@ use std::process::ExitCode;
 use clap::builder::RangedU64ValueParser;
 use clap::{Parser, ValueEnum};
 
+use crate::against::Comparison;
 use crate::bench::{Bench, FreshDir};
 use crate::machine::Machine;
 use crate::report::{Format, Report};
 
+mod against;
 mod bare;
 mod bench;
 mod durable;
@@ -50,6 +52,8 @@ Examples:
                                                                 a quick look
   cargo run --release -p bitcask-bench -- --dir /mnt/disk       on another file system
   cargo run --release -p bitcask-bench -- --json > figures.json for programs
+  cargo run --release -p bitcask-bench -- --against ../old/target/release/bitcask-bench --only put,get
+                                                                this build and another, in turn
   cargo run --release -p bitcask-bench -- --huge                50 M keys; takes about 4 GiB of disk";
 
 /// Prints the figures that the project promises, each beside its target and a bare operation.
@@ -73,6 +77,10 @@ struct Arguments {
     /// One store of very many keys with 8-byte values, once, and nothing else.
     #[arg(long)]
     huge: bool,
+    /// Runs this build and another one in turn, as many rounds as asked for, and prints the ratios of the figures that
+    /// both have. Themes: put and get, if none are named.
+    #[arg(long, value_name = "PROGRAM", conflicts_with = "huge")]
+    against: Option<PathBuf>,
     /// Prints one JSON object, with the machine and an array of figures.
     #[arg(long)]
     json: bool,
@@ -143,6 +151,12 @@ fn run(arguments: Arguments) -> Result<()> {
     let keys = arguments.keys.unwrap_or(if arguments.huge { huge::KEYS } else { KEYS });
     let rounds = if arguments.huge { 1 } else { usize::from(arguments.rounds) };
     let format = if arguments.json { Format::Json } else { Format::Table };
+    if let Some(against) = arguments.against {
+        let themes =
+            if arguments.only.is_empty() { &[Theme::Put, Theme::Get] } else { &*arguments.only };
+        let only = themes.iter().map(|theme| theme.name()).collect::<Vec<_>>().join(",");
+        return against::run(&Comparison { against, only, dir: parent, keys, rounds }, format);
+    }
     let bench = Bench { dir: FreshDir::new(&parent)?, keys, rounds };
 
     let machine = Machine::of(&parent);
@@ -198,6 +212,7 @@ mod tests {
         assert_eq!(parse("b --only put,get-many").unwrap().only, [Theme::Put, Theme::GetMany]);
         assert!(parse("b --only nothing").is_err());
         assert!(parse("b --huge --only put").is_err());
+        assert!(parse("b --huge --against other").is_err());
         assert!(parse("b --keys 999").is_err());
         assert!(parse("b --rounds 0").is_err());
     }
