@@ -24,6 +24,7 @@ use crate::snapshot::Snapshot;
 use crate::stats::{Stats, count};
 use crate::sync::{Mutex, lock};
 use crate::value::Value;
+use crate::verify::{VerifyOptions, VerifyProgress, VerifyReport};
 use crate::watch::Watch;
 
 /// A store: a persistent map from keys to values, both any bytes.
@@ -474,6 +475,47 @@ impl Bitcask {
     /// Lets merges go on.
     pub fn resume_merge(&self) {
         self.0.engine.keeper.resume();
+    }
+
+    /// Reads every record and every hint from the disk, and checks them. Reads, writes and merges go on
+    /// meanwhile, and nothing is changed.
+    ///
+    /// Damage is no error: it is in the report, all of it. What to do about it: restore a backup, or close the store and
+    /// [`repair`](crate::repair) it.
+    ///
+    /// ```
+    /// # use bitcask::Bitcask;
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-verify-{}", std::process::id()));
+    /// # let db = Bitcask::open(&dir)?;
+    /// db.put(b"key", b"value")?;
+    /// let report = db.verify()?;
+    /// assert!(report.is_clean());
+    /// for damage in &report.damage {
+    ///     println!("{} at {}: {}", damage.path.display(), damage.from, damage.what);
+    /// }
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Io`, if a file cannot be opened, or the disk fails otherwise than by not giving some bytes (which
+    /// is damage); `Invalid` once the store is closed.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.verify_with(&VerifyOptions::new(), |_| ControlFlow::Continue(()))
+    }
+
+    /// As [`verify`](Self::verify), not faster than asked for, and tells how far it is, at least once a mebibyte. `Break`
+    /// stops it, as does closing the store; the report then tells of what was read.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(
+        &self,
+        options: &VerifyOptions,
+        mut progress: impl FnMut(&VerifyProgress) -> ControlFlow<()>,
+    ) -> Result<VerifyReport> {
+        self.engine()?.verify(options, &mut progress)
     }
 
     /// Sizes, counters and latencies.

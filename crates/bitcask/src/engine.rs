@@ -68,6 +68,7 @@ impl Engine {
         // What was listed before the lock may have changed.
         let entries = fs.list(path).map_err(|e| Error::io("cannot list the directory", path, e))?;
         let listing = Listing::of(entries);
+        listing.check_whole(path)?;
 
         let mapped = choose_io(&options, path)?;
         let store_id = survey::store_id(&*fs, path, &listing)?.unwrap_or_else(|| fs.random());

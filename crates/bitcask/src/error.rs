@@ -15,7 +15,7 @@ pub type Result<T> = std::result::Result<T, Error>;
 /// | `Invalid`     | fix the call                                          | 2         |
 /// | `Locked`      | wait for the process that has the store open          | 3         |
 /// | `Unsupported` | upgrade the program                                   | 4         |
-/// | `Corrupt`     | restore the named file from a backup                  | 5         |
+/// | `Corrupt`     | restore a backup, or `repair` the store               | 5         |
 /// | `Io`          | look at the disk; reads may go on                     | 6         |
 /// | `Poisoned`    | reopen: an earlier write or sync failed               | 7         |
 /// | `Full`        | free space or merge, then try again: nothing was lost | 8         |
@@ -66,7 +66,9 @@ impl ErrorKind {
             Self::Invalid => "fix the call",
             Self::Locked => "wait for the process that has the store open, or close it there",
             Self::Unsupported => "open the store with the version of the program that wrote it",
-            Self::Corrupt => "nothing was changed; restore the named file from a backup",
+            Self::Corrupt => {
+                "nothing was changed; restore the named file from a backup, or close the store and repair it"
+            }
             Self::Io => {
                 "look at the disk and its permissions; what was acknowledged is not affected"
             }

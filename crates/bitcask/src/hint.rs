@@ -84,7 +84,7 @@ impl HintHeader {
         (bytes, crc)
     }
 
-    fn decode(bytes: &[u8; HINT_HEADER_LEN]) -> Option<(Self, u32)> {
+    pub(crate) fn decode(bytes: &[u8; HINT_HEADER_LEN]) -> Option<(Self, u32)> {
         let crc = crc32c::crc32c(&bytes[..60]);
         let version = u16::from_le_bytes(field(bytes, 8));
         let sound = u32::from_le_bytes(field(bytes, 60)) == crc
@@ -112,8 +112,24 @@ impl HintHeader {
         COUNT_AT / self.entry_len()
     }
 
-    fn block_count(&self) -> u64 {
+    pub(crate) fn block_count(&self) -> u64 {
         self.count.div_ceil(self.entries_per_block() as u64)
+    }
+
+    /// The entries of a block, if it checks out.
+    pub(crate) fn decode_block<'a>(
+        &self,
+        header_crc: u32,
+        index: u64,
+        block: &'a [u8],
+    ) -> Option<impl Iterator<Item = HintEntry> + use<'a>> {
+        if block.len() != HINT_BLOCK_LEN {
+            return None;
+        }
+        let count = u32::from_le_bytes(field(block, COUNT_AT)) as usize;
+        let crc = u32::from_le_bytes(field(block, BLOCK_CRC_AT));
+        let sound = crc == block_crc(header_crc, index, block) && count <= self.entries_per_block();
+        sound.then(|| block.chunks_exact(self.entry_len()).take(count).map(HintEntry::decode))
     }
 }
 
@@ -267,15 +283,12 @@ impl HintFile {
         if n < len {
             return Ok(Err(Unsound));
         }
-        let (entry_len, per_block) = (self.header.entry_len(), self.header.entries_per_block());
-        let mut entries = Vec::with_capacity(len / entry_len);
+        let mut entries = Vec::with_capacity(len / self.header.entry_len());
         for (index, block) in (first..).zip(bytes.chunks_exact(HINT_BLOCK_LEN)) {
-            let count = u32::from_le_bytes(field(block, COUNT_AT)) as usize;
-            let crc = u32::from_le_bytes(field(block, BLOCK_CRC_AT));
-            if crc != block_crc(self.header_crc, index, block) || count > per_block {
+            let Some(block) = self.header.decode_block(self.header_crc, index, block) else {
                 return Ok(Err(Unsound));
-            }
-            entries.extend(block.chunks_exact(entry_len).take(count).map(HintEntry::decode));
+            };
+            entries.extend(block);
         }
         Ok(Ok(entries))
     }

@@ -58,7 +58,7 @@ pub fn dump(fs: &Arc<dyn Fs>, dir: &Path) -> Result<String> {
                 line(&mut out, &format!("{name}: {} bytes, unfinished", entry.len))
             }
             Name::Foreign => line(&mut out, &format!("{name}: foreign")),
-            Name::Lock => {}
+            Name::Lock | Name::Destroying => {}
         }
     }
     Ok(out)

@@ -31,12 +31,12 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::header::FileKind;
-use crate::hint::{HintCursor, HintFile, HintHeader};
+use crate::hint::{HintCursor, HintFile};
 use crate::keydir::Relocated;
 use crate::merged_file::{HiddenIn, Origin, Output};
 use crate::name;
 use crate::options::MergePolicy;
-use crate::record::{self, Flags, MARK_LEN, Record};
+use crate::record::{self, Flags, Record};
 use crate::recovery::attach_file;
 use crate::scan::Scanner;
 use crate::seal::publish_hint;
@@ -478,12 +478,9 @@ impl<'a> Job<'a> {
     /// Gives the output its hint and its name, and moves the keydir's entries to it.
     fn publish(&mut self, output: Output, removals: u64) -> Result<()> {
         let dir = &self.engine.dir;
-        let Output { path, id, seed, end, digest, seq_max, mut entries, origins, .. } = output;
+        let header = output.hint_header();
+        let Output { path, id, seed, end, mut entries, origins, .. } = output;
         let copies: Vec<_> = entries.iter().map(|e| (e.hash, e.offset(), e.len())).collect();
-        let covered = end - MARK_LEN as u64;
-        let (ended, file_id) = (true, id);
-        let header =
-            HintHeader { ended, seed, file_id, covered, seq_max, digest, ..HintHeader::default() };
         // First, because it may find the disk full, and without its data file a hint is nothing.
         publish_hint(dir, header, &mut entries).inspect_err(|_| {
             // Ignored: what is left of it is swept when the store is opened.

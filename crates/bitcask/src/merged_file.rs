@@ -1,12 +1,13 @@
-//! The file that a step of a merge writes, until it is published.
+//! The file that a step of a merge writes, or a repair, until it is published.
 
 use std::path::PathBuf;
 
+use crate::directory::Directory;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fs::{File, allocate, write_all_at};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
-use crate::hint::HintEntry;
+use crate::hint::{HintEntry, HintHeader};
 use crate::name;
 use crate::place::Place;
 use crate::record::{self, Fields, Flags, LogPosition, MARK_LEN, Mark, NEVER, Record};
@@ -48,11 +49,19 @@ pub(crate) enum HiddenIn {
 
 impl Output {
     pub(crate) fn create(engine: &Engine, live_bytes: u64) -> Result<Self> {
-        let dir = &engine.dir;
-        let (id, next_seq) = {
+        let identity = {
             let mut writer = lock(&engine.writer);
             (writer.take_file_id()?, writer.next_seq)
         };
+        Self::begin(&engine.dir, identity, live_bytes)
+    }
+
+    /// Begins file `id`, when `next_seq` is the next sequence number, to hold so many bytes of records.
+    pub(crate) fn begin(
+        dir: &Directory,
+        (id, next_seq): (u64, u64),
+        live_bytes: u64,
+    ) -> Result<Self> {
         let path = dir.data_path(FileKind::Merged, id);
         let file = dir.create_temporary(&path)?;
         let [a, b, c, d, ..] = dir.fs.random();
@@ -89,12 +98,30 @@ impl Output {
 
     /// Appends a record that was just checked, as a record of its own. A value that has expired becomes a tombstone.
     pub(crate) fn copy(&mut self, record: &Record<'_>, hash: u64, origin: Origin) -> Result<()> {
-        let offset = self.end;
-        let fields = copied(record, origin);
-        self.append(&fields)?;
-        self.entries.push(HintEntry::new(hash, offset, &fields));
+        self.keep(&copied(record, origin), hash)?;
         self.origins.push(origin);
         Ok(())
+    }
+
+    /// Appends a record of its own.
+    pub(crate) fn keep(&mut self, fields: &Fields<'_>, hash: u64) -> Result<()> {
+        let offset = self.end;
+        self.append(fields)?;
+        self.entries.push(HintEntry::new(hash, offset, fields));
+        Ok(())
+    }
+
+    /// What the hint of the file says, once it is finished, beside its entries.
+    pub(crate) fn hint_header(&self) -> HintHeader {
+        HintHeader {
+            ended: true,
+            seed: self.seed,
+            file_id: self.id,
+            covered: self.end - MARK_LEN as u64,
+            seq_max: self.seq_max,
+            digest: self.digest,
+            ..HintHeader::default()
+        }
     }
 
     fn append(&mut self, fields: &Fields<'_>) -> Result<()> {

@@ -8,6 +8,12 @@ use crate::header::FileKind;
 /// The file that is locked while a process writes.
 pub(crate) const LOCK_NAME: &str = "LOCK";
 
+/// The directory that repair moves damaged files to.
+pub(crate) const QUARANTINE_NAME: &str = "quarantine";
+
+/// While it is there, a destruction is under way or was interrupted.
+pub(crate) const DESTROYING_NAME: &str = "DESTROYING";
+
 /// What a name in the directory stands for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Name {
@@ -19,6 +25,7 @@ pub(crate) enum Name {
     /// A file that was being written when a process died.
     Temporary(u64),
     Lock,
+    Destroying,
     Foreign,
 }
 
@@ -28,6 +35,9 @@ impl Name {
         let Some(name) = name.to_str() else { return Self::Foreign };
         if name == LOCK_NAME {
             return Self::Lock;
+        }
+        if name == DESTROYING_NAME {
+            return Self::Destroying;
         }
         if let Some(target) = name.strip_suffix(".tmp") {
             return match Self::of(OsStr::new(target)) {
@@ -108,6 +118,7 @@ mod tests {
         assert_eq!(of("00c0ffee.dict"), Name::Dictionary(0x00c0_ffee));
         assert_eq!(of("00c0ffee.dict.tmp"), Name::Temporary(0));
         assert_eq!(of("LOCK"), Name::Lock);
+        assert_eq!(of("DESTROYING"), Name::Destroying);
         for foreign in [
             "7.data",
             "0000000000007.data",

@@ -6,10 +6,12 @@ use std::time::Duration;
 
 use crate::compress::Compression;
 use crate::db::Bitcask;
+use crate::destroy::DestroyReport;
 use crate::error::{Error, Result};
 use crate::fs::{Clock, Disk, Fs, SystemClock};
 use crate::readonly::ReadOnly;
 use crate::record::{KEY_LEN_MAX, VALUE_LEN_MAX};
+use crate::repair::RepairReport;
 
 /// When an acknowledged write survives a power loss.
 ///
@@ -274,6 +276,24 @@ impl Options {
     pub fn open_read_only(self, dir: impl AsRef<Path>) -> Result<ReadOnly> {
         self.validate()?;
         ReadOnly::open_with(dir.as_ref(), self)
+    }
+
+    /// Repairs the store in `dir`: see [`repair`](crate::repair()).
+    ///
+    /// # Errors
+    /// As [`repair`](crate::repair()).
+    pub fn repair(self, dir: impl AsRef<Path>) -> Result<RepairReport> {
+        self.validate()?;
+        crate::repair::repair_with(dir.as_ref(), self)
+    }
+
+    /// Destroys the store in `dir`: see [`destroy`](crate::destroy()).
+    ///
+    /// # Errors
+    /// As [`destroy`](crate::destroy()).
+    pub fn destroy(self, dir: impl AsRef<Path>) -> Result<DestroyReport> {
+        self.validate()?;
+        crate::destroy::destroy_with(dir.as_ref(), &self)
     }
 
     fn validate(&self) -> Result<()> {

@@ -368,6 +368,7 @@ fn survey(path: &Path, options: &Options) -> Result<Option<(View, Following)>> {
     let entries = list()?;
     let is_locked_once = entries.iter().any(|entry| entry.name == LOCK_NAME);
     let listing = Listing::of(entries);
+    listing.check_whole(path)?;
     if !listing.holds_store() && !is_locked_once {
         return Err(Error::invalid("the directory holds no store").at(path));
     }
@@ -379,6 +380,7 @@ fn survey(path: &Path, options: &Options) -> Result<Option<(View, Following)>> {
     // A file that was just begun, or is being written to, ends where it ends for now.
     survey.end_at_hole(&dir)?;
     let after = Listing::of(list()?);
+    after.check_whole(path)?;
     // Files that the log has gone on in may have come.
     if listing.merged != after.merged || !after.logs.starts_with(&listing.logs) {
         return Ok(None);

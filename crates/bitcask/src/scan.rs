@@ -1,5 +1,6 @@
 //! Reading a data file from front to back: for recovery, for building hints and for merge.
 
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use crate::error::{Error, ErrorKind, Result};
@@ -247,26 +248,51 @@ pub(crate) fn highest_mark(
     from: u64,
 ) -> Result<Option<LogPosition>> {
     let mut highest = None;
+    find_marks(file, path, from, |bytes, offset| {
+        highest = highest.max(mark_at(bytes, offset, seed).map(|mark| mark.durable));
+        ControlFlow::Continue(())
+    })?;
+    Ok(highest)
+}
+
+/// The seed of a file whose header is damaged, if one of its marks still tells.
+pub(crate) fn seed_from_marks(file: &dyn File, path: &Path) -> Result<Option<u32>> {
+    let mut seed = None;
+    find_marks(file, path, FILE_HEADER_LEN as u64, |bytes, offset| {
+        seed = mark_at(bytes, offset, None).map(|mark| mark.seed);
+        if seed.is_some() { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    })?;
+    Ok(seed)
+}
+
+/// Gives `each` the bytes at every place where a mark could begin, until it has seen enough.
+fn find_marks(
+    file: &dyn File,
+    path: &Path,
+    from: u64,
+    mut each: impl FnMut(&[u8], u64) -> ControlFlow<()>,
+) -> Result<()> {
     let mut chunk = vec![0; READ_LEN + MARK_LEN];
     let mut offset = from.next_multiple_of(ALIGNMENT as u64);
     loop {
         let n = read_full_at(file, &mut chunk, offset)
             .map_err(|e| Error::io("cannot read", path, e).at_offset(offset))?;
         if n < MARK_LEN {
-            return Ok(highest);
+            return Ok(());
         }
         let starts = (0..=n - MARK_LEN).step_by(ALIGNMENT).take_while(|&at| at < READ_LEN);
         for at in starts {
-            let bytes = &chunk[at..at + MARK_LEN];
-            highest = highest.max(mark_at(bytes, offset + at as u64, seed));
+            if each(&chunk[at..at + MARK_LEN], offset + at as u64).is_break() {
+                return Ok(());
+            }
         }
         offset += READ_LEN as u64;
     }
 }
 
-fn mark_at(bytes: &[u8], offset: u64, seed: Option<u32>) -> Option<LogPosition> {
+fn mark_at(bytes: &[u8], offset: u64, seed: Option<u32>) -> Option<Mark> {
     let unchecked = record::parse(bytes).ok().filter(|record| record.flags.has(Flags::MARK))?;
     let mark = Mark::decode(unchecked.value).ok()?;
     record::decode(bytes, offset, seed.unwrap_or(mark.seed)).ok()?;
-    Some(mark.durable)
+    Some(mark)
 }

@@ -28,6 +28,8 @@ pub(crate) struct Listing {
     pub(crate) hints: Vec<u64>,
     pub(crate) dictionaries: Vec<u32>,
     pub(crate) temporary: Vec<(u64, OsString)>,
+    /// Somebody has begun to destroy the store.
+    pub(crate) destroying: bool,
     pub(crate) foreign: Vec<OsString>,
 }
 
@@ -42,6 +44,7 @@ impl Listing {
                 Name::Dictionary(id) => listing.dictionaries.push(id),
                 Name::Temporary(id) => listing.temporary.push((id, name)),
                 Name::Lock => {}
+                Name::Destroying => listing.destroying = true,
                 Name::Foreign => listing.foreign.push(name),
             }
         }
@@ -67,6 +70,15 @@ impl Listing {
 
     pub(crate) fn holds_store(&self) -> bool {
         !self.logs.is_empty() || !self.merged.is_empty()
+    }
+
+    /// Fails if only part of the store may be left.
+    pub(crate) fn check_whole(&self, dir: &Path) -> Result<()> {
+        if self.destroying {
+            let what = "the store was being destroyed when a process died: destroy it again";
+            return Err(Error::invalid(what).at(dir));
+        }
+        Ok(())
     }
 }
 

@@ -18,6 +18,9 @@ use std::path::{Path, PathBuf};
 pub use disk::{Disk, SystemClock};
 pub use region::{Appender, Region, prefetch_address};
 
+/// The same number on every Unix.
+const EIO: i32 = 5;
+
 /// How to open a file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Access {
@@ -107,6 +110,11 @@ pub trait Clock: Debug + Send + Sync {
     fn wall_ms(&self) -> u64;
     /// Nanoseconds since some moment in the past; never goes back.
     fn monotonic_ns(&self) -> u64;
+}
+
+/// Whether a read failed because the medium does not give these bytes (`EIO`), so that others may still be read.
+pub(crate) fn is_bad_medium(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(EIO)
 }
 
 /// Reads exactly `buf.len()` bytes, or fails with `UnexpectedEof`.

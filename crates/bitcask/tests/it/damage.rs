@@ -7,6 +7,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 #![allow(clippy::print_stdout, reason = "how many cases there were is worth a line")]
 
+#[path = "care/mod.rs"]
+mod care;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
