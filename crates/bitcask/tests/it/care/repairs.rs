@@ -654,9 +654,9 @@ fn files_of_two_stores_that_cannot_be_told_apart_are_refused() {
 
 #[test]
 fn what_a_later_version_wrote_is_not_repaired() {
-    let (fs, bytes, seed) = one_record(55);
-    let tail = record(VALUE | 1 << 10, 9, b"k", b"\x05\0\0\0packed", (bytes.len() - 56, seed));
-    fs.write_file(FIRST, &[bytes[..bytes.len() - 56].to_vec(), tail].concat());
+    let (fs, bytes, _) = one_record(55);
+    let (later, _) = header(&bytes, &[(8, &2_u16.to_le_bytes())]);
+    fs.write_file(FIRST, &[later, bytes[HEADER_LEN..].to_vec()].concat());
     let before = whole_image(&fs);
     assert_eq!(options(&fs).repair(DIR).unwrap_err().kind(), ErrorKind::Unsupported);
     assert_eq!(whole_image(&fs), before);
