@@ -43,14 +43,17 @@ impl Fs for Disk {
     }
 
     fn list(&self, dir: &Path) -> io::Result<Vec<Entry>> {
-        fs::read_dir(dir)?
-            .map(|entry| {
-                let entry = entry?;
-                let metadata = entry.metadata()?;
-                let len = if metadata.is_file() { metadata.len() } else { 0 };
-                Ok(Entry { name: entry.file_name(), len })
-            })
-            .collect()
+        let mut entries = Vec::new();
+        for entry in fs::read_dir(dir)? {
+            let entry = entry?;
+            let len = match entry.metadata() {
+                // Another process removed it since it was listed.
+                Err(e) if e.kind() == io::ErrorKind::NotFound => continue,
+                metadata => Some(metadata?).filter(fs::Metadata::is_file).map_or(0, |m| m.len()),
+            };
+            entries.push(Entry { name: entry.file_name(), len });
+        }
+        Ok(entries)
     }
 
     fn open(&self, path: &Path, access: Access) -> io::Result<Box<dyn File>> {
