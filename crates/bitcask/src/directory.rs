@@ -1,5 +1,6 @@
 //! The directory of an open store: what every part of the engine needs to know to touch its files.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -20,6 +21,10 @@ use crate::range::OrderedKeys;
 use crate::record::Record;
 use crate::snapshot::Snapshots;
 use crate::sync::atomic::{AtomicBool, Ordering};
+use crate::sync::{Mutex, lock};
+
+/// What stands for the identity of a store that has no file yet, to who only reads.
+pub(crate) const UNKNOWN_STORE: [u8; 16] = [0; 16];
 
 /// An open store's directory, files and keydir.
 #[derive(Debug)]
@@ -43,6 +48,8 @@ pub(crate) struct Directory {
     pub(crate) dictionaries: Dictionaries,
     pub(crate) closed: AtomicBool,
     budget_warned: AtomicBool,
+    /// Files that are to be opened, and may lose their names before that.
+    held: Mutex<HashMap<PathBuf, Arc<dyn File>>>,
 }
 
 /// A record of a key.
@@ -95,6 +102,7 @@ impl Directory {
             dictionaries: Dictionaries::default(),
             closed: AtomicBool::new(false),
             budget_warned: AtomicBool::new(false),
+            held: Mutex::default(),
             options,
         }
     }
@@ -155,7 +163,23 @@ impl Directory {
     }
 
     pub(crate) fn open_file(&self, path: &Path) -> Result<Box<dyn File>> {
+        if self.read_only
+            && let Some(file) = lock(&self.held).get(path)
+        {
+            return Ok(Box::new(file.clone()));
+        }
         self.fs.open(path, Access::Read).map_err(|e| Error::io("cannot open", path, e))
+    }
+
+    /// Keeps a file so that it can be opened from now on, whatever becomes of its name.
+    pub(crate) fn hold(&self, path: PathBuf) -> Result<()> {
+        let file = self.open_file(&path)?.into();
+        lock(&self.held).insert(path, file);
+        Ok(())
+    }
+
+    pub(crate) fn let_go(&self) {
+        lock(&self.held).clear();
     }
 
     pub(crate) fn data_path(&self, kind: FileKind, id: u64) -> PathBuf {
@@ -168,6 +192,11 @@ impl Directory {
 
     pub(crate) fn dictionary_path(&self, id: u32) -> PathBuf {
         name::dictionary_path(&self.path, id)
+    }
+
+    /// The identity that files of the store have, if that is known.
+    pub(crate) fn known_store_id(&self) -> Option<[u8; 16]> {
+        (self.store_id != UNKNOWN_STORE).then_some(self.store_id)
     }
 
     pub(crate) fn check_open(&self) -> Result<()> {

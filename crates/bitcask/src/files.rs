@@ -53,12 +53,11 @@ pub(crate) struct PlainFile {
 
 impl PlainFile {
     pub(crate) fn new(dir: &Directory, path: &Path) -> Result<Self> {
-        let file = Self { fs: dir.fs.clone(), path: path.to_owned(), kept: OnceLock::new() };
         // Beside another process a name can go at any time.
         if dir.read_only || dir.files.files().len() < FILES_KEPT_OPEN {
-            file.keep()?;
+            return Ok(Self::opened(dir, path, dir.open_file(path)?.into()));
         }
-        Ok(file)
+        Ok(Self { fs: dir.fs.clone(), path: path.to_owned(), kept: OnceLock::new() })
     }
 
     pub(crate) fn opened(dir: &Directory, path: &Path, file: Arc<dyn File>) -> Self {

@@ -4,6 +4,9 @@
 //! looks again, later, and finds the next ones. What is being written just now does not check out yet; a batch
 //! counts when all of it is there. A file is read to its end mark, then comes the next.
 //!
+//! Of a store that crashed and was not opened by a writer since, the log may stop short of files that are there: what lies
+//! behind the hole does not count, and the writer will drop it. It looks like damage; a survey tells which it is.
+//!
 //! Merge may take a log file away before it was read. The next one then begins with a larger sequence number than
 //! follows, and the answer is `Gone`: what is missing is in merged files, but no longer in order.
 
@@ -14,8 +17,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::File;
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::name;
-use crate::record::{Fault, Flags, Record};
-use crate::scan::{Scanner, read_header};
+use crate::record::{Fault, Flags, LogPosition, Record};
+use crate::scan::{Scanner, highest_mark, read_header};
 use crate::survey::Listing;
 
 /// Records read before others get their turn.
@@ -29,6 +32,20 @@ pub(crate) struct Follower {
     behind: u64,
     /// Every change up to this sequence number has been given, or was not asked for.
     seen: u64,
+    /// A file without its end, and the next, which has records: what is known to be no damage.
+    torn: Option<(u64, u64)>,
+    /// Where no record was, though something is there, and how often.
+    stuck: (u64, u32),
+}
+
+/// How far a look at the log went.
+pub(crate) enum Progress {
+    /// There were changes, or at least records; there may be more.
+    Went,
+    /// There is nothing new.
+    Waits,
+    /// The file that is read has no end, but the next one, with this number, has records.
+    Torn(u64, Error),
 }
 
 /// A log file that is being read.
@@ -66,39 +83,47 @@ impl Follower {
         let path = dir.data_path(FileKind::Log, id);
         let file = dir.open_file(&path)?;
         let current = LogFile { id, path, seed, file, offset, digest, ended: false };
-        Ok(Self { current: Some(current), behind: id, seen })
+        Ok(Self { current: Some(current), behind: id, seen, torn: None, stuck: (0, 0) })
     }
 
     /// Goes on behind the file with this number, which is done with; 0 if there was none.
     pub(crate) fn behind(id: u64, seen: u64) -> Self {
-        Self { current: None, behind: id, seen }
+        Self { current: None, behind: id, seen, torn: None, stuck: (0, 0) }
     }
 
     /// Begins with the change numbered `seq`, or the first after it.
     pub(crate) fn from_seq(dir: &Directory, seq: u64) -> Result<Self> {
+        loop {
+            let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
+            match Self::from_seq_in(dir, &listing, seq) {
+                // Merged away since it was listed.
+                Err(e) if e.is_not_found() => {}
+                follower => return follower,
+            }
+        }
+    }
+
+    fn from_seq_in(dir: &Directory, listing: &Listing, seq: u64) -> Result<Self> {
         let seen = seq.saturating_sub(1);
-        let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
+        let mut oldest = None;
         for &id in listing.logs.iter().rev() {
             let Some((header, file)) = open_log(dir, id)? else { continue };
             if header.next_seq <= seq.max(1) {
-                return Ok(Self { behind: id, current: Some(file), seen });
+                return Ok(Self {
+                    behind: id,
+                    current: Some(file),
+                    seen,
+                    torn: None,
+                    stuck: (0, 0),
+                });
             }
+            oldest = Some(header.next_seq);
         }
-        for &id in listing.logs.iter().take(1) {
-            if let Some((header, _)) = open_log(dir, id)? {
-                return Err(gone(dir, seq, header.next_seq));
-            }
+        // With no log left, what was merged tells how long it was.
+        if let (None, Some(&id)) = (oldest, listing.merged.last()) {
+            oldest = Some(merged_next_seq(dir, id)?).filter(|&next_seq| next_seq > seq.max(1));
         }
-        for &id in &listing.merged {
-            let path = dir.data_path(FileKind::Merged, id);
-            let file = dir.open_file(&path)?;
-            if let Ok((header, _)) = read_header(&*file, &path, id, Some(dir.store_id))?
-                && header.next_seq > seq.max(1)
-            {
-                return Err(gone(dir, seq, header.next_seq));
-            }
-        }
-        Ok(Self::behind(0, seen))
+        oldest.map_or(Ok(Self::behind(0, seen)), |first| Err(gone(dir, seq, first)))
     }
 
     /// Gives the next changes, if there are any by now, batches whole.
@@ -106,24 +131,28 @@ impl Follower {
         &mut self,
         dir: &Directory,
         each: &mut dyn FnMut(Followed<'_>) -> Result<()>,
-    ) -> Result<bool> {
+    ) -> Result<Progress> {
         loop {
             if self.read_current(each)? {
-                return Ok(true);
+                return Ok(Progress::Went);
             }
-            let Some((header, next)) = self.next_file(dir)? else { return Ok(false) };
-            if let Some(current) = self.current.as_ref().filter(|current| !current.ended) {
+            let Some((header, next)) = self.next_file(dir)? else { return Ok(Progress::Waits) };
+            if self.current.as_ref().is_some_and(|current| !current.ended) {
                 // The next file is there before this one has its end; but its records come after.
-                let has_records =
-                    Scanner::from_start(&*next.file, &next.path, next.seed)?.next()?.is_some();
-                let (path, offset) = (current.path.clone(), current.offset);
-                if !has_records || self.read_current(each)? {
-                    return Ok(has_records);
+                if Scanner::from_start(&*next.file, &next.path, next.seed)?.next()?.is_none() {
+                    return Ok(Progress::Waits);
                 }
-                if self.current.as_ref().is_some_and(|current| !current.ended) {
-                    let what = "damaged: the log goes on in the next file, but this one has no end";
-                    return Err(Error::corrupt(what, &path, offset));
+                if self.read_current(each)? {
+                    return Ok(Progress::Went);
                 }
+            }
+            if let Some(current) = self.current.as_ref().filter(|current| !current.ended) {
+                if self.torn == Some((current.id, next.id)) {
+                    return Ok(Progress::Waits);
+                }
+                let what = "damaged: the log goes on in the next file, but this one has no end";
+                let error = Error::corrupt(what, &current.path, current.offset);
+                return Ok(Progress::Torn(next.id, error));
             }
             if header.next_seq > self.seen + 1 {
                 return Err(gone(dir, self.seen + 1, header.next_seq));
@@ -133,11 +162,44 @@ impl Follower {
         }
     }
 
+    /// From now on takes the end of the file that it reads for the end of the log, though the file numbered `next` has
+    /// records: a writer that died left both like this.
+    pub(crate) fn wait_before(&mut self, next: u64) {
+        self.torn = self.current.as_ref().map(|current| (current.id, next));
+    }
+
+    /// Every change up to this sequence number has been given, or was not asked for.
+    pub(crate) fn seen(&self) -> u64 {
+        self.seen
+    }
+
     /// The log file after this one.
     fn next_file(&self, dir: &Directory) -> Result<Option<(FileHeader, LogFile)>> {
-        let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
-        let next = listing.logs.into_iter().find(|&id| id > self.behind);
-        next.map_or(Ok(None), |id| open_log(dir, id))
+        loop {
+            let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
+            let next = listing.logs.iter().find(|&&id| id > self.behind);
+            let opened = next.map_or(Ok(None), |&id| open_log(dir, id));
+            let checked = opened.and_then(|opened| match opened {
+                None => self.check_merged(dir, &listing).map(|()| None),
+                opened => Ok(opened),
+            });
+            match checked {
+                // Merged away since it was listed: there is a later one.
+                Err(e) if e.is_not_found() => {}
+                opened => return opened,
+            }
+        }
+    }
+
+    /// Where no later log file is left, the newest merged one tells whether it was made of more than was read here. No file
+    /// follows one without its end.
+    fn check_merged(&self, dir: &Directory, listing: &Listing) -> Result<()> {
+        let is_read = self.current.as_ref().is_none_or(|current| current.ended);
+        let Some(&id) = listing.merged.last().filter(|_| is_read) else { return Ok(()) };
+        match merged_next_seq(dir, id)? {
+            next_seq if next_seq > self.seen + 1 => Err(gone(dir, self.seen + 1, next_seq)),
+            _ => Ok(()),
+        }
     }
 
     fn read_current(&mut self, each: &mut dyn FnMut(Followed<'_>) -> Result<()>) -> Result<bool> {
@@ -174,19 +236,50 @@ impl Follower {
                 let error = Error::new(ErrorKind::Unsupported, what);
                 Err(error.at(&current.path).at_offset(current.offset))
             }
+            Some(fault) if count == 0 => self.check_stuck(fault).map(|()| false),
             _ => Ok(count > 0),
         }
     }
+
+    /// Bytes that are no record are one that is being written, or what a crash left; but if a mark behind them says
+    /// that they had been durable, they are damage. Looked for when they do not go away, and then ever less often.
+    fn check_stuck(&mut self, fault: Fault) -> Result<()> {
+        let Some(current) = &self.current else { return Ok(()) };
+        let (offset, count) = self.stuck;
+        self.stuck =
+            if offset == current.offset { (offset, count + 1) } else { (current.offset, 1) };
+        if !self.stuck.1.is_power_of_two() || self.stuck.1 == 1 || fault == Fault::Flags(0) {
+            return Ok(());
+        }
+        let here = LogPosition { file_id: current.id, offset: current.offset };
+        let mark = highest_mark(&*current.file, &current.path, Some(current.seed), current.offset)?;
+        if mark.is_none_or(|durable| durable <= here) {
+            return Ok(());
+        }
+        // What the mark speaks of was written before the mark: look again.
+        let start = (current.offset, current.digest);
+        let mut scanner = Scanner::new(&*current.file, &current.path, current.seed, start)?;
+        if scanner.next()?.is_some() {
+            return Ok(());
+        }
+        let what = format!("damaged, though this had been durable: {fault}");
+        Err(Error::corrupt(what, &current.path, current.offset))
+    }
 }
 
-/// None if it is gone again, or has no header yet.
+/// The sequence number that was next when a merged file was made: all before it was in the log by then.
+fn merged_next_seq(dir: &Directory, id: u64) -> Result<u64> {
+    let path = dir.data_path(FileKind::Merged, id);
+    let file = dir.open_file(&path)?;
+    let header = read_header(&*file, &path, id, dir.known_store_id())?;
+    Ok(header.map_or(0, |(header, _)| header.next_seq))
+}
+
+/// None if it has no header yet.
 fn open_log(dir: &Directory, id: u64) -> Result<Option<(FileHeader, LogFile)>> {
     let path = name::data_path(&dir.path, FileKind::Log, id);
-    let file = match dir.open_file(&path) {
-        Err(e) if e.is_not_found() => return Ok(None),
-        file => file?,
-    };
-    let Ok((header, seed)) = read_header(&*file, &path, id, Some(dir.store_id))? else {
+    let file = dir.open_file(&path)?;
+    let Ok((header, seed)) = read_header(&*file, &path, id, dir.known_store_id())? else {
         return Ok(None);
     };
     let offset = FILE_HEADER_LEN as u64;

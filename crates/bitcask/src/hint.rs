@@ -278,7 +278,11 @@ impl HintFile {
         let mut bytes = vec![0; len];
         let offset = HINT_HEADER_LEN as u64 + first * HINT_BLOCK_LEN as u64;
         let failed = |e| Error::io("cannot read", &self.path, e).at_offset(offset);
-        let file = self.fs.open(&self.path, Access::Read).map_err(failed)?;
+        let file = match self.fs.open(&self.path, Access::Read) {
+            // Beside another process a name can go at any time.
+            Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Err(Unsound)),
+            file => file.map_err(failed)?,
+        };
         let n = read_full_at(&*file, &mut bytes, offset).map_err(failed)?;
         if n < len {
             return Ok(Err(Unsound));

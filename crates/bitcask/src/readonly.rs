@@ -6,20 +6,22 @@
 //! space is not held for long.
 //!
 //! What a reader shows is always what the store was after some change: a prefix of the log. A directory is not
-//! listed in one moment, so a survey counts only if the directory lists the same before and after it; then no file can
-//! have come and another gone in between. And what looks like damage may be a file that was caught in the middle of something:
-//! it is believed when it is still there after a few tries.
+//! listed in one moment, so a survey first opens all files, and counts only if the directory lists the same before and after
+//! that; then no file can have come and another gone in between. From there on it reads what it has open, and the writer may
+//! do what it likes. And what looks like damage may be a file that was caught in the middle of something: it is believed
+//! when it is still there after a few tries.
 
+use std::collections::{HashMap, VecDeque};
 use std::fmt;
 use std::ops::RangeBounds;
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::directory::{Directory, Lookup};
+use crate::directory::{Directory, Found, UNKNOWN_STORE};
 use crate::engine::choose_io;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::{DataFile, PlainFile, Source};
-use crate::follow::{Followed, Follower, LogFile};
+use crate::follow::{Followed, Follower, LogFile, Progress};
 use crate::header::FileKind;
 use crate::iter::{Iter, Keys};
 use crate::load::{LoadSource, load};
@@ -31,7 +33,7 @@ use crate::read::{GETS_AT_ONCE, Moment};
 use crate::record::Flags;
 use crate::recovery::attach_sealed;
 use crate::snapshot::Snapshot;
-use crate::survey::{Found, Listing, Survey, store_id};
+use crate::survey::{self, Listing, Survey, store_id};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, RwLock, lock, read, write};
 use crate::value::Value;
@@ -39,6 +41,8 @@ use crate::watch::Watch;
 
 /// Surveys before what was found is believed to be damage.
 const ATTEMPTS: usize = 10;
+/// Files that a survey holds open before it reads them.
+const FILES_HELD_MAX: usize = 400;
 /// Address space for a log file that is being written, which may grow to any length.
 const GROWING_LEN: u64 = 17 << 30;
 /// Log files that are followed before all is surveyed anew, which gives them less address space.
@@ -59,26 +63,32 @@ struct Reader {
 
 /// What readers see.
 #[derive(Clone)]
-struct View {
+pub(crate) struct View {
     dir: Arc<Directory>,
     /// The largest sequence number applied.
     seq: u64,
 }
 
-struct Following {
+pub(crate) struct Following {
     follower: Follower,
     /// The directory's data files when it was surveyed, and those that came since.
     logs: Vec<u64>,
     merged: Vec<u64>,
     /// Files that may still grow, or did since the survey.
     growing: Vec<Arc<DataFile>>,
+    /// What was read and is not yet applied: nothing, unless that failed.
+    pending: VecDeque<Pending>,
+    /// Whether to survey anew whatever happened.
+    is_unsound: bool,
 }
 
 /// A change that was read and waits to be applied.
 struct Pending {
     file: Arc<DataFile>,
     key: Vec<u8>,
+    hash: u64,
     offset: u64,
+    len: u64,
     seq: u64,
     expires_ms: u64,
     is_put: bool,
@@ -102,32 +112,43 @@ impl ReadOnly {
         let before = self.seq();
         let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
         if following.is_outdated(&listing) {
-            return self.survey(&mut following).map(|()| self.seq() - before);
+            return self.survey(&mut following).map(|()| self.seq().saturating_sub(before));
         }
         let mut count = 0;
-        let mut pending = Vec::new();
         loop {
-            let Following { follower, growing, logs, .. } = &mut *following;
-            let went_on = follower.read(&dir, &mut |followed| {
+            let Following { follower, growing, logs, pending, .. } = &mut *following;
+            count += self.apply(&dir, pending)?;
+            let progress = follower.read(&dir, &mut |followed| {
                 let file = file_of(&dir, growing, logs, followed.file)?;
-                pending.push(Pending::of(file, &followed));
+                pending.push_back(Pending::of(&dir, file, &followed));
                 Ok(())
             });
-            count += pending.len() as u64;
-            self.apply(&dir, &mut pending)?;
-            match went_on {
-                Ok(true) => {}
-                Ok(false) => break,
+            count += self.apply(&dir, pending)?;
+            match progress {
+                Ok(Progress::Went) if growing.len() >= FOLLOWED_MAX => {
+                    self.survey(&mut following)?;
+                    return Ok(self.seq().saturating_sub(before));
+                }
+                Ok(Progress::Went) => {}
+                Ok(Progress::Waits) => break,
+                // What a crash left, or damage: the survey tells.
+                Ok(Progress::Torn(next, _)) => {
+                    self.survey(&mut following)?;
+                    following.follower.wait_before(next);
+                    return Ok(self.seq().saturating_sub(before));
+                }
                 // What is missing was merged away before it was read: the survey finds it.
                 Err(e) if e.kind() == ErrorKind::Gone || e.is_not_found() => {
                     self.survey(&mut following)?;
-                    return Ok(self.seq() - before);
+                    return Ok(self.seq().saturating_sub(before));
                 }
                 Err(e) => return Err(e),
             }
         }
-        drop_expired(&dir, &write(&self.0.view))?;
-        Ok(count)
+        // Where a record cannot be read, the keydir is not what it should be.
+        let dropped = drop_expired(&dir, &write(&self.0.view));
+        following.is_unsound = dropped.is_err();
+        dropped.map(|()| count)
     }
 
     /// Reads the directory anew.
@@ -140,20 +161,23 @@ impl ReadOnly {
         Ok(())
     }
 
-    /// Makes changes visible, a batch in one step.
-    fn apply(&self, dir: &Directory, pending: &mut Vec<Pending>) -> Result<()> {
-        let mut pending = pending.drain(..).peekable();
-        while pending.peek().is_some() {
+    /// Makes changes visible, a batch in one step. Gives how many. After an error, what was not applied is still there.
+    fn apply(&self, dir: &Directory, pending: &mut VecDeque<Pending>) -> Result<u64> {
+        let mut count = 0;
+        while let Some(last) = pending.iter().position(|change| change.is_last) {
+            // All that can fail comes first.
+            let prepared = prepare(dir, pending.range(..=last))?;
             let mut view = write(&self.0.view);
-            for change in pending.by_ref() {
-                change.apply(dir)?;
-                view.seq = change.seq;
-                if change.is_last {
-                    break;
+            for (change, old) in pending.drain(..=last).zip(prepared) {
+                // After an error the same may be read again.
+                if change.seq > view.seq {
+                    change.apply(dir, old);
+                    view.seq = change.seq;
+                    count += 1;
                 }
             }
         }
-        Ok(())
+        Ok(count)
     }
 
     fn dir(&self) -> Arc<Directory> {
@@ -257,7 +281,11 @@ impl ReadOnly {
     /// # Errors
     /// `Gone` if some of them were merged away; as [`get`](Self::get).
     pub fn watch(&self, prefix: &[u8], from_seq: u64) -> Result<Watch> {
-        Watch::new(self.dir(), prefix, from_seq)
+        let dir = self.dir();
+        // With a directory of its own it does not hold the files of a view that is given up.
+        let options = Options { shard_bits: Some(0), ..dir.options.clone() };
+        let own = Directory::new(&dir.path, options, dir.store_id, dir.mapped, true);
+        Watch::new(Arc::new(own), prefix, from_seq)
     }
 }
 
@@ -268,21 +296,27 @@ impl fmt::Debug for ReadOnly {
 }
 
 impl Following {
-    /// Whether files went away, or came that are not the next of the log.
+    /// Whether files went away, or came that are not the next of the log; or there was none, and so nothing was known of
+    /// the store, its identity included.
     fn is_outdated(&self, listing: &Listing) -> bool {
-        self.merged != listing.merged
+        let was_empty = self.logs.is_empty() && self.merged.is_empty();
+        self.is_unsound
+            || was_empty && listing.holds_store()
+            || self.merged != listing.merged
             || self.logs.iter().any(|id| !listing.logs.contains(id))
             || self.growing.len() >= FOLLOWED_MAX
     }
 }
 
 impl Pending {
-    fn of(file: Arc<DataFile>, followed: &Followed<'_>) -> Self {
+    fn of(dir: &Directory, file: Arc<DataFile>, followed: &Followed<'_>) -> Self {
         let record = &followed.record;
         Self {
             file,
             key: record.key.to_vec(),
+            hash: dir.hash(record.key),
             offset: followed.offset,
+            len: record.len as u64,
             seq: record.seq,
             expires_ms: record.expires_ms,
             is_put: record.flags.has(Flags::VALUE),
@@ -290,22 +324,43 @@ impl Pending {
         }
     }
 
-    fn apply(&self, dir: &Directory) -> Result<()> {
-        let hash = dir.hash(&self.key);
-        let Lookup { found, .. } = dir.lookup(&dir.files.guard(), hash, &self.key)?;
-        let done = match found {
-            // Known already: the survey met it, and the follower began a little before.
-            Some(old) if old.seq >= self.seq => true,
-            old if self.is_put => {
-                let place = self.file.place(self.offset);
-                dir.put_in(hash, &self.key, old, (place, self.seq), self.expires_ms)
+    /// What the keydir will know of the key.
+    fn found(&self) -> Option<Found> {
+        let Self { offset, len, seq, expires_ms, .. } = *self;
+        self.is_put.then(|| Found { place: self.file.place(offset), len, seq, expires_ms })
+    }
+
+    fn apply(&self, dir: &Directory, old: Option<Found>) {
+        let done = match (old, self.found()) {
+            (old, Some(new)) => {
+                let place = (new.place, new.seq);
+                dir.put_in(self.hash, &self.key, old, place, new.expires_ms)
             }
-            Some(old) => dir.take_out(hash, &self.key, old, self.seq),
-            None => true,
+            (Some(old), None) => dir.take_out(self.hash, &self.key, old, self.seq),
+            (None, None) => true,
         };
         assert!(done, "nobody else changes the keydir of a reader");
-        Ok(())
     }
+}
+
+/// What the keydir knows of the key of each change when its turn comes.
+fn prepare<'a>(
+    dir: &Directory,
+    changes: impl ExactSizeIterator<Item = &'a Pending>,
+) -> Result<Vec<Option<Found>>> {
+    let mut newest = HashMap::new();
+    let (mut prepared, is_one) = (Vec::new(), changes.len() == 1);
+    for change in changes {
+        let old = match newest.get(&change.key) {
+            Some(&earlier) => earlier,
+            None => dir.lookup(&dir.files.guard(), change.hash, &change.key)?.found,
+        };
+        prepared.push(old);
+        if !is_one {
+            newest.insert(&change.key, change.found());
+        }
+    }
+    Ok(prepared)
 }
 
 /// The file that is followed, for reading its records later.
@@ -340,15 +395,16 @@ fn drop_expired(dir: &Directory, view: &View) -> Result<()> {
 }
 
 /// Surveys a directory that somebody may be writing to.
-fn survey_until_sound(path: &Path, options: &Options) -> Result<(View, Following)> {
+pub(crate) fn survey_until_sound(path: &Path, options: &Options) -> Result<(View, Following)> {
     let mut attempt = 1;
     loop {
         match survey(path, options) {
             Ok(Some(surveyed)) => return Ok(surveyed),
             Ok(None) => {}
-            Err(e) if attempt >= ATTEMPTS => return Err(e),
-            // Merge took a file away, or a file was read while its end was being written.
-            Err(e) if e.is_not_found() || e.kind() == ErrorKind::Corrupt => attempt += 1,
+            // Merge took a file away before it was opened.
+            Err(e) if e.is_not_found() => {}
+            // A file was read while its end was being written.
+            Err(e) if e.kind() == ErrorKind::Corrupt && attempt < ATTEMPTS => attempt += 1,
             Err(e) => return Err(e),
         }
         std::thread::yield_now();
@@ -372,26 +428,40 @@ fn survey(path: &Path, options: &Options) -> Result<Option<(View, Following)>> {
     if !listing.holds_store() && !is_locked_once {
         return Err(Error::invalid("the directory holds no store").at(path));
     }
-    let store_id = store_id(&**fs, path, &listing)?.unwrap_or_default();
+    let store_id = store_id(&**fs, path, &listing)?.unwrap_or(UNKNOWN_STORE);
     let mapped = choose_io(options, path)?;
     let dir = Directory::new(path, options.clone(), store_id, mapped, true);
-    let mut survey = Survey::of(&dir, &listing)?;
-    dir.time.not_before(survey.time_ms());
-    // A file that was just begun, or is being written to, ends where it ends for now.
-    survey.end_at_hole(&dir)?;
+    hold_all(&dir, &listing)?;
     let after = Listing::of(list()?);
     after.check_whole(path)?;
     // Files that the log has gone on in may have come.
     if listing.merged != after.merged || !after.logs.starts_with(&listing.logs) {
         return Ok(None);
     }
-    open_surveyed(Arc::new(dir), survey).map(Some)
+    let mut survey = Survey::of(&dir, &listing)?;
+    dir.time.not_before(survey.time_ms());
+    // A file that was just begun, or is being written to, ends where it ends for now.
+    survey.end_at_hole(&dir)?;
+    let opened = open_surveyed(Arc::new(dir), survey)?;
+    opened.0.dir.let_go();
+    Ok(Some(opened))
+}
+
+/// Opens the data files, the newest first, as many as a process can be expected to. The others are opened when their turn
+/// comes, if they are still there.
+fn hold_all(dir: &Directory, listing: &Listing) -> Result<()> {
+    let logs = listing.logs.iter().rev().map(|&id| (FileKind::Log, id));
+    let merged = listing.merged.iter().rev().map(|&id| (FileKind::Merged, id));
+    for (kind, id) in logs.chain(merged).take(FILES_HELD_MAX) {
+        dir.hold(dir.data_path(kind, id))?;
+    }
+    Ok(())
 }
 
 /// Fills the keydir, and stands where the log ends.
 fn open_surveyed(dir: Arc<Directory>, survey: Survey) -> Result<(View, Following)> {
     let seq = survey.seq_max();
-    let ids = |found: &[Found]| found.iter().map(|found| found.id).collect::<Vec<_>>();
+    let ids = |found: &[survey::Found]| found.iter().map(|found| found.id).collect::<Vec<_>>();
     let (logs, merged) = (ids(&survey.logs), ids(&survey.merged));
     let (mut growing, mut follower) = (Vec::new(), Follower::behind(0, seq));
     if let Some(last) = survey.logs.last().filter(|last| !last.ended) {
@@ -411,5 +481,8 @@ fn open_surveyed(dir: Arc<Directory>, survey: Survey) -> Result<(View, Following
         sources.push(LoadSource::new(data, found.hint, found.entries, found.ended));
     }
     load(&dir, sources)?;
-    Ok((View { dir, seq }, Following { follower, logs, merged, growing }))
+    Ok((
+        View { dir, seq },
+        Following { follower, logs, merged, growing, pending: VecDeque::new(), is_unsound: false },
+    ))
 }

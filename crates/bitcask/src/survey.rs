@@ -263,7 +263,11 @@ fn find(
 
 fn open_hint(dir: &Directory, id: u64) -> Result<Option<HintFile>> {
     let path = dir.hint_path(id);
-    let hint = HintFile::open(&dir.fs, &path)?;
+    let hint = match HintFile::open(&dir.fs, &path) {
+        // Beside another process a name can go at any time.
+        Err(e) if dir.read_only && e.is_not_found() => return Ok(None),
+        hint => hint?,
+    };
     if hint.is_none() {
         tracing::warn!(path = %path.display(), "hint file does not check out: reading the data file");
     }

@@ -7,7 +7,8 @@ use std::time::Duration;
 use crate::directory::Directory;
 use crate::error::Result;
 use crate::expiry::Expiry;
-use crate::follow::{Followed, Follower};
+use crate::follow::{Followed, Follower, Progress};
+use crate::readonly::survey_until_sound;
 use crate::record::Flags;
 use crate::value::Value;
 
@@ -56,6 +57,7 @@ pub enum Changed {
 pub struct Watch {
     dir: Arc<Directory>,
     prefix: Vec<u8>,
+    /// Of changes that are read, those from here on were not yet met.
     from_seq: u64,
     follower: Follower,
     ready: VecDeque<Event>,
@@ -65,8 +67,18 @@ pub struct Watch {
 impl Watch {
     pub(crate) fn new(dir: Arc<Directory>, prefix: &[u8], from_seq: u64) -> Result<Self> {
         let follower = Follower::from_seq(&dir, from_seq)?;
-        let (prefix, ready) = (prefix.to_vec(), VecDeque::new());
+        let (prefix, from_seq, ready) = (prefix.to_vec(), from_seq.max(1), VecDeque::new());
         Ok(Self { dir, prefix, from_seq, follower, ready, failed: false })
+    }
+
+    /// Every change up to this sequence number has been given, or was not asked for. To go on later where this watch
+    /// is, [`watch`](crate::Bitcask::watch) from the next one on. May be far beyond the last event: what was read and had
+    /// another prefix counts, too.
+    pub fn seq(&self) -> u64 {
+        match self.ready.front() {
+            Some(event) => event.seq - 1,
+            None => self.follower.seen(),
+        }
     }
 
     /// The next change, if it is there already.
@@ -77,10 +89,17 @@ impl Watch {
         self.dir.check_open()?;
         while self.ready.is_empty() {
             let Self { dir, prefix, from_seq, follower, ready, .. } = self;
-            let went_on = follower
-                .read(dir, &mut |followed| take(dir, prefix, *from_seq, &followed, ready))?;
-            if !went_on {
-                return Ok(None);
+            let progress = follower
+                .read(dir, &mut |followed| take(dir, prefix, from_seq, &followed, ready))?;
+            match progress {
+                Progress::Went => {}
+                Progress::Waits => return Ok(None),
+                // The one who writes knows better; who reads beside may see what a crash left.
+                Progress::Torn(_, damage) if !dir.read_only => return Err(damage),
+                Progress::Torn(next, _) => {
+                    survey_until_sound(&dir.path, &dir.options)?;
+                    follower.wait_before(next);
+                }
             }
         }
         Ok(self.ready.pop_front())
@@ -114,12 +133,12 @@ impl Watch {
 fn take(
     dir: &Directory,
     prefix: &[u8],
-    from_seq: u64,
+    from_seq: &mut u64,
     followed: &Followed<'_>,
     ready: &mut VecDeque<Event>,
 ) -> Result<()> {
     let record = &followed.record;
-    if record.seq >= from_seq && record.key.starts_with(prefix) {
+    if record.seq >= *from_seq && record.key.starts_with(prefix) {
         let change = if record.flags.has(Flags::TOMBSTONE) {
             Changed::Delete
         } else {
@@ -137,6 +156,8 @@ fn take(
         // What comes last of the batch is not for this watcher.
         event.is_last = true;
     }
+    // After an error the same is read again.
+    *from_seq = record.seq.max(*from_seq - 1) + 1;
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use std::ffi::OsString;
 use std::fmt::Debug;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 pub use disk::{Disk, SystemClock};
 pub use region::{Appender, Region, prefetch_address};
@@ -102,6 +103,40 @@ pub trait File: Debug + Send + Sync {
     /// Maps the first `len` bytes. The mapping may reach beyond the end of the file; what lies there must
     /// not be touched until the file has grown.
     fn map(&self, len: usize, access: Access) -> io::Result<Region>;
+}
+
+impl File for Arc<dyn File> {
+    fn len(&self) -> io::Result<u64> {
+        (**self).len()
+    }
+
+    fn read_at(&self, buf: &mut [u8], offset: u64) -> io::Result<usize> {
+        (**self).read_at(buf, offset)
+    }
+
+    fn write_at(&self, buf: &[u8], offset: u64) -> io::Result<usize> {
+        (**self).write_at(buf, offset)
+    }
+
+    fn set_len(&self, len: u64) -> io::Result<()> {
+        (**self).set_len(len)
+    }
+
+    fn allocate(&self, len: u64) -> io::Result<()> {
+        (**self).allocate(len)
+    }
+
+    fn sync(&self) -> io::Result<()> {
+        (**self).sync()
+    }
+
+    fn evict(&self, from: u64) -> io::Result<()> {
+        (**self).evict(from)
+    }
+
+    fn map(&self, len: usize, access: Access) -> io::Result<Region> {
+        (**self).map(len, access)
+    }
 }
 
 /// Time. The wall clock stamps records and may jump; the monotonic one paces background work.

@@ -11,10 +11,13 @@ mod damage;
 mod fixtures;
 mod history;
 mod model;
+mod processes;
 mod ranges;
+mod readers;
 mod scripts;
 mod stores;
 mod streams;
 mod transactions;
 #[cfg(feature = "serde")]
 mod typed;
+mod watching;
