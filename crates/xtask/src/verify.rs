@@ -23,6 +23,7 @@ Steps:
   test        all tests, doctests included
   schedules   interleavings of threads, explored by a scheduler
   doc         no warnings, no dead links
+  examples    they build
   example     each example of the engine, in an empty directory
 
 Of tests only summaries are shown, and the counts of crash states they went through; of a step of tests that
@@ -169,6 +170,9 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         timed(&step.line(), || step.run(root))?;
         count += 1;
     }
+    let build = build_examples();
+    timed(&build.line(), || build.run(root))?;
+    count += 1;
     for name in examples(root)? {
         run_example(root, &name)?;
         count += 1;
@@ -212,20 +216,23 @@ fn after_tidy() -> [Step; 3] {
     ]
 }
 
-/// The names of the engine's examples, in order.
+/// All at once, which is faster than one after the other.
+fn build_examples() -> Step {
+    let mend = "cargo build -p bitcask --examples";
+    Step::new("examples", "build -q --locked -p bitcask --examples", Shown::IfFailed, mend)
+}
+
+/// The names of the engine's examples, in order; there are some.
 fn examples(root: &Path) -> Result<Vec<String>, String> {
     let dir = root.join("crates/bitcask/examples");
-    let entries = match fs::read_dir(&dir) {
-        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
-        entries => entries.map_err(|e| format!("{}: {e}", dir.display()))?,
-    };
+    let entries = fs::read_dir(&dir).map_err(|e| format!("{}: {e}", dir.display()))?;
     let mut names = Vec::new();
     for entry in entries {
         let name = entry.map_err(|e| format!("{}: {e}", dir.display()))?.file_name();
         names.extend(name.to_str().and_then(|name| name.strip_suffix(".rs")).map(str::to_owned));
     }
     names.sort();
-    Ok(names)
+    if names.is_empty() { Err(format!("{}: no examples", dir.display())) } else { Ok(names) }
 }
 
 /// Runs an example in an empty directory, which is left behind if the example fails.
