@@ -21,6 +21,8 @@ use crate::report::{Format, Report};
 mod against;
 mod bare;
 mod bench;
+mod checkpoints;
+mod documents;
 mod durable;
 mod gets;
 mod huge;
@@ -117,6 +119,10 @@ enum Theme {
     Transaction,
     /// Watching, and refreshing a reader
     Watch,
+    /// JSON documents, compressed in several ways
+    Compression,
+    /// Checkpoints, by links and by copying
+    Checkpoint,
 }
 
 impl Theme {
@@ -142,6 +148,8 @@ impl Theme {
             Self::Snapshot => snapshots::run(bench, report),
             Self::Transaction => transactions::run(bench, report),
             Self::Watch => watching::run(bench, report),
+            Self::Compression => documents::run(bench, report),
+            Self::Checkpoint => checkpoints::run(bench, report),
         }
     }
 }

@@ -78,7 +78,7 @@ pub(crate) fn merge(
     stop: &AtomicBool,
 ) -> Result<()> {
     loop {
-        wait(stop, millis(&mut random, 200, 2500));
+        wait(stop, millis(&mut random, 50, 1500));
         if stop.load(Ordering::Relaxed) {
             return Ok(());
         }

@@ -2,10 +2,10 @@
 //! acknowledged write is accounted for.
 //!
 //! The parent ([`supervisor`]) starts two processes of this same program. One writes ([`writer`]): threads that own keys and change
-//! them in every way ([`worker`]), tellers that move money by transactions ([`bank`]), snapshots that are held, and
-//! merges ([`chores`]). The other opens the store read-only beside it, and watches ([`reader`]). The parent kills
-//! either at any time, and starts it again. What was acknowledged is written down in files beside the store ([`journal`]); a
-//! writer begins by comparing all of the store with them ([`account`]).
+//! them in every way ([`worker`]), tellers that move money by transactions ([`bank`]), snapshots that are held, merges
+//! ([`chores`]) and checkpoints ([`checkpoints`]). The other opens the store read-only beside it, and watches
+//! ([`reader`]). The parent kills either at any time, and starts it again. What was acknowledged is written down in files
+//! beside the store ([`journal`]); a writer begins by comparing all of the store with them ([`account`]).
 //!
 //! Values are decided by key and version ([`plan`]), so whoever reads one can tell whether it is right.
 
@@ -17,6 +17,7 @@ use clap::{Parser, ValueEnum};
 
 mod account;
 mod bank;
+mod checkpoints;
 mod chores;
 mod counts;
 mod journal;

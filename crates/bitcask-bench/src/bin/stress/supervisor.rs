@@ -12,7 +12,7 @@ use crate::counts::{Sums, add_all};
 use crate::process::Process;
 use crate::random::Random;
 use crate::writer::{Layout, account_for};
-use crate::{Result, Role, Setting, chores};
+use crate::{Result, Role, Setting, checkpoints, chores};
 
 const NAP: Duration = Duration::from_millis(20);
 const PROGRESS_EVERY: Duration = Duration::from_secs(5);
@@ -135,7 +135,7 @@ fn life(random: &mut Random, time: Duration) -> Duration {
     if random.one_in(LONG_LIFE) {
         return (time / 8).max(Duration::from_secs(8));
     }
-    chores::millis(random, 300, 6000)
+    chores::millis(random, 300, 8000)
 }
 
 fn progress(elapsed: Duration, writer: &Lives, reader: &Lives) -> String {
@@ -165,7 +165,10 @@ fn last_look(setting: &Setting, layout: &Layout) -> Result<()> {
         account_for(&db, &journals, &tills)?;
         db.close()?;
     }
-    Ok(())
+    match checkpoints::look_at_last(setting, &journals)? {
+        Some(keys) => say(&format!("the last checkpoint is whole: {keys} keys")),
+        None => say("no checkpoint was made"),
+    }
 }
 
 fn summary(

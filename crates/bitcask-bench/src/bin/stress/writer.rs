@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::{self, Scope};
 use std::time::Duration;
 
-use bitcask::{Bitcask, Durability, Index, IoMode, MergePolicy, Options};
+use bitcask::{Bitcask, Compression, Durability, Index, IoMode, MergePolicy, Options};
 
 use crate::bank::{self, TELLERS, Teller, Till};
 use crate::counts::Counts;
 use crate::journal::Journal;
 use crate::random::Random;
 use crate::worker::Worker;
-use crate::{Failure, Result, Setting, account, chores};
+use crate::{Failure, Result, Setting, account, checkpoints, chores};
 
 /// How often the parent is told how much was done.
 const REPORT_EVERY: Duration = Duration::from_millis(200);
@@ -57,12 +57,22 @@ fn options(random: &mut Random) -> Options {
         .durability(Durability::Interval(millis(random)))
         .io(if random.one_in(3) { IoMode::Plain } else { IoMode::Auto })
         .index(index(random))
+        .compression(compression(random))
         .max_file_size(if random.one_in(2) { 2 << 20 } else { 16 << 20 })
         .merge(policy)
 }
 
 fn millis(random: &mut Random) -> Duration {
     chores::millis(random, 5, 500)
+}
+
+/// Values of one store are then stored in several ways.
+fn compression(random: &mut Random) -> Compression {
+    match random.below(4) {
+        0 => Compression::Lz4,
+        1 => Compression::zstd(),
+        _ => Compression::None,
+    }
 }
 
 pub(crate) fn index(random: &mut Random) -> Index {
@@ -91,6 +101,7 @@ pub(crate) fn run(setting: &Setting, life: u64) -> Result<()> {
         }
         sound(scope, || chores::hold_snapshots(&db, random(200), &counts, stop));
         sound(scope, || chores::merge(&db, random(201), &counts, stop));
+        sound(scope, || checkpoints::make(&db, setting, random(202), &counts, stop));
         report(&db, &counts, stop)
     })?;
     db.close()?;
