@@ -200,8 +200,7 @@ impl Bitcask {
     /// # Errors
     /// `Invalid` once the store is closed.
     pub fn len(&self) -> Result<u64> {
-        let dir = &self.engine()?.dir;
-        Ok(dir.len(dir.time.now_ms()))
+        Ok(self.engine()?.len())
     }
 
     /// Whether there is no key.

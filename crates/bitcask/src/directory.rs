@@ -243,10 +243,14 @@ impl Directory {
         if more > 0 { self.check_budget(more) } else { Ok(()) }
     }
 
-    /// Keys that are there at `time_ms`.
+    /// Keys that are there at `time_ms`. The writer is locked if any may be due: it may be dropped just now, between
+    /// the two counts.
     pub(crate) fn len(&self, time_ms: u64) -> u64 {
-        // What is due may be taken out just now, between the two.
         let due = self.expiries.due_count(time_ms);
+        // Whoever counts is told that what is due has expired.
+        if due > 0 {
+            self.time.had_passed(time_ms, time_ms);
+        }
         self.keydir.len().saturating_sub(due)
     }
 

@@ -118,6 +118,14 @@ impl Engine {
         Snapshot::take(&self.dir, writer.next_seq - 1, what)
     }
 
+    /// How many keys there are.
+    pub(crate) fn len(&self) -> u64 {
+        let dir = &self.dir;
+        let time_ms = dir.time.now_ms();
+        let _writer = (dir.expiries.next_due_ms() <= time_ms).then(|| lock(&self.writer));
+        dir.len(time_ms)
+    }
+
     /// [`Self::commit_if`] without a condition.
     pub(crate) fn commit(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<bool> {
         self.commit_if(changes, hashes, |_| Ok(true))
@@ -408,7 +416,7 @@ impl Engine {
         });
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            keys: self.dir.len(self.dir.time.now_ms()),
+            keys: self.len(),
             expiring_keys: self.dir.expiries.len(),
             keydir_bytes: self.dir.keydir.memory(),
             ordered_bytes: self.dir.ordered.as_ref().map_or(0, OrderedKeys::memory),

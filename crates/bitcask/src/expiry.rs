@@ -10,12 +10,13 @@
 //! to the next, because marks in the log say what time it was.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::directory::{Directory, Found};
 use crate::engine::Engine;
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::fs::Clock;
 use crate::record::NEVER;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -84,8 +85,10 @@ impl StoreTime {
 
     /// Milliseconds since 1970.
     pub(crate) fn now_ms(&self) -> u64 {
-        let monotonic_ms = self.clock.monotonic_ns() / 1_000_000;
-        self.go_on_from(self.clock.wall_ms(), monotonic_ms)
+        // In this order: a thread that is held up in between takes the wall clock to be less far ahead, and not more,
+        // which it would remain.
+        let wall_ms = self.clock.wall_ms();
+        self.go_on_from(wall_ms, self.clock.monotonic_ns() / 1_000_000)
     }
 
     /// Takes note that it has been `time_ms` already.
@@ -187,18 +190,12 @@ impl Expiries {
         lock(&self.by_time).range(..due).map(|(_, &count)| u64::from(count)).sum()
     }
 
-    /// Takes out some that are due.
-    fn take_due(&self, now_ms: u64) -> Vec<(u64, u64)> {
-        let mut by_time = lock(&self.by_time);
-        let mut due = Vec::new();
-        while let Some(entry) = by_time.first_entry()
-            && entry.key().0 <= now_ms
-            && due.len() < DROPPED_AT_ONCE
-        {
-            due.push(entry.remove_entry().0);
-        }
-        self.note_next(&by_time);
-        due
+    /// Some that are due, from the first behind `after` on.
+    fn due(&self, after: Option<(u64, u64)>, now_ms: u64) -> Vec<(u64, u64)> {
+        let from = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let by_time = lock(&self.by_time);
+        let due = by_time.range((from, Bound::Unbounded)).map(|(&due, _)| due);
+        due.take_while(|&(expires_ms, _)| expires_ms <= now_ms).take(DROPPED_AT_ONCE).collect()
     }
 
     fn note_next(&self, by_time: &BTreeMap<(u64, u64), u32>) {
@@ -208,21 +205,23 @@ impl Expiries {
 }
 
 impl Directory {
-    /// Takes some keys that have expired out of the keydir; false if there are none. The writer is locked, and will use
-    /// `next_seq` next.
-    pub(crate) fn drop_some_expired(&self, next_seq: u64) -> Result<bool> {
-        if !self.time.has_passed(self.expiries.next_due_ms()) {
-            return Ok(false);
-        }
-        let due = self.expiries.take_due(self.time.now_ms());
-        let mut result = Ok(!due.is_empty());
+    /// Takes some keys that have expired out of the keydir, from the first behind `after` on; gives the last, or none if
+    /// there are no more. The writer is locked, and will use `next_seq` next.
+    ///
+    /// What cannot be read stays, to be tried again; it does not keep others from being dropped.
+    pub(crate) fn drop_some_expired(
+        &self,
+        after: Option<(u64, u64)>,
+        next_seq: u64,
+        failure: &mut Option<Error>,
+    ) -> Option<(u64, u64)> {
+        let due = self.expiries.due(after, self.time.now_ms());
         for &(expires_ms, hash) in &due {
-            // One record that cannot be read keeps none of the others.
             if let Err(e) = self.drop_at(expires_ms, hash, next_seq) {
-                result = Err(e);
+                failure.get_or_insert(e);
             }
         }
-        result
+        due.last().copied()
     }
 
     /// Drops the keys of this hash that expire then.
@@ -250,11 +249,16 @@ impl Engine {
     /// Takes keys that have expired out of the keydir, and counts their records as dead.
     pub(crate) fn drop_expired(&self) -> Result<()> {
         let dir = &self.dir;
+        let (mut after, mut failure) = (None, None);
         while dir.time.has_passed(dir.expiries.next_due_ms()) {
             let writer = lock(&self.writer);
-            dir.drop_some_expired(writer.next_seq)?;
+            let last = dir.drop_some_expired(after, writer.next_seq, &mut failure);
+            if last.is_none() {
+                break;
+            }
+            after = last;
         }
-        Ok(())
+        failure.map_or(Ok(()), Err)
     }
 
     /// Has the log say what time it is, if a key was seen to have expired since it last did.

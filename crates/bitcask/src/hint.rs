@@ -397,12 +397,12 @@ impl<'a> HintCursor<'a> {
         }
     }
 
-    /// Whether there is an entry of `hash` with a smaller sequence number than `seq`. Must be asked in rising
-    /// order of hashes; jumps over the blocks between.
+    /// Whether there is an entry of `hash` that `is_older`. Must be asked in rising order of hashes; jumps over the blocks
+    /// between.
     pub(crate) fn has_older(
         &mut self,
         hash: u64,
-        seq: u64,
+        is_older: impl Fn(&HintEntry) -> bool,
     ) -> Result<std::result::Result<bool, Unsound>> {
         let behind = self.entries.as_slice().last().is_none_or(|entry| entry.hash < hash);
         if behind {
@@ -417,14 +417,14 @@ impl<'a> HintCursor<'a> {
         }
         // Entries of one hash may go on in the next block, and the same hash may be asked for again: look, and
         // leave the cursor where it is.
-        let mut found = self.entries.as_slice().iter().any(|e| e.hash == hash && e.seq < seq);
+        let mut found = self.entries.as_slice().iter().any(|e| e.hash == hash && is_older(e));
         let mut block = self.next_block;
         while !found
             && self.entries.as_slice().last().is_none_or(|entry| entry.hash <= hash)
             && block < self.hint.header.block_count()
         {
             let Ok(entries) = self.hint.blocks(block, 1)? else { return Ok(Err(Unsound)) };
-            found = entries.iter().any(|entry| entry.hash == hash && entry.seq < seq);
+            found = entries.iter().any(|entry| entry.hash == hash && is_older(entry));
             if entries.last().is_some_and(|entry| entry.hash > hash) {
                 break;
             }

@@ -31,7 +31,7 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::header::FileKind;
-use crate::hint::{HintCursor, HintFile};
+use crate::hint::{HintCursor, HintEntry, HintFile};
 use crate::keydir::Relocated;
 use crate::merged_file::{HiddenIn, Origin, Output};
 use crate::name;
@@ -251,18 +251,20 @@ impl Engine {
                 if (other.id != input.id || snapshots) && !newer {
                     let is_input = inputs.iter().any(|input| input.id == other.id);
                     let hidden_in = if is_input { HiddenIn::Inputs } else { HiddenIn::Others };
-                    self.add_needed(&tombstones, &other, hidden_in, &mut needed)?;
+                    let is_own = other.id == input.id;
+                    self.add_needed(&tombstones, (&other, is_own), hidden_in, &mut needed)?;
                 }
             }
         }
         Ok(needed)
     }
 
-    /// Adds the tombstones that `other` holds older records for.
+    /// Adds the tombstones that `other` holds older records for, or, if it is not their own file, the value that became
+    /// the tombstone when it expired and was moved.
     fn add_needed(
         &self,
         tombstones: &[(u64, u64)],
-        other: &DataFile,
+        (other, is_own): (&DataFile, bool),
         hidden_in: HiddenIn,
         needed: &mut Needed,
     ) -> Result<()> {
@@ -271,7 +273,11 @@ impl Engine {
         for &(hash, seq) in tombstones {
             // What cannot be looked up may hold anything.
             let holds_older = match &mut cursor {
-                Some(cursor) => cursor.has_older(hash, seq)?.unwrap_or(true),
+                Some(cursor) => {
+                    let is_older =
+                        |e: &HintEntry| e.seq < seq || e.seq == seq && !is_own && !e.is_tombstone();
+                    cursor.has_older(hash, is_older)?.unwrap_or(true)
+                }
                 None => true,
             };
             if holds_older {
@@ -325,7 +331,10 @@ impl<'a> Job<'a> {
         self.progress.files += inputs.len();
         self.progress.bytes +=
             inputs.iter().map(|file| file.len.load(Ordering::Relaxed)).sum::<u64>();
-        let mut groups = VecDeque::from(grouped(inputs, self.engine.dir.options.max_file_size));
+        let dir = &self.engine.dir;
+        // Dead records that are copied all the same: what is kept, and tombstones that hide it.
+        let kept_bytes = dir.snapshots.kept_bytes() * 2;
+        let mut groups = VecDeque::from(grouped(inputs, dir.options.max_file_size, kept_bytes));
         while let Some(group) = groups.pop_front() {
             match self.step(&group) {
                 Ok(()) => {}
@@ -470,6 +479,9 @@ impl<'a> Job<'a> {
         if let Some(newest) = logs.map(|input| input.id).max() {
             lock(&engine.writer).mark_beyond(&engine.dir, newest)?;
         }
+        // Nor should the time be forgotten at which what was not copied had expired; but space is to be made.
+        let marked = lock(&engine.writer).mark_time(&engine.dir);
+        marked.or_else(|e| if e.kind() == ErrorKind::Full { Ok(()) } else { Err(e) })?;
         engine.sync_all()?;
         let durable = lock(&engine.writer).durable();
         output.map_or(Ok(()), |output| output.finish(durable, engine.dir.time.now_ms()))
@@ -532,19 +544,18 @@ fn live_bytes(file: &DataFile) -> u64 {
     file.len.load(Ordering::Relaxed).saturating_sub(file.dead.load(Ordering::Relaxed))
 }
 
-/// Files, in their order, in groups whose live records fit into `bytes_max`.
-fn grouped(files: Vec<Arc<DataFile>>, bytes_max: u64) -> Vec<Vec<Arc<DataFile>>> {
+/// Files, in their order, in groups of which what is copied fits into `bytes_max`: live records, and `kept_bytes` of dead
+/// ones.
+fn grouped(files: Vec<Arc<DataFile>>, bytes_max: u64, kept_bytes: u64) -> Vec<Vec<Arc<DataFile>>> {
     let mut groups: Vec<Vec<Arc<DataFile>>> = Vec::new();
-    let mut bytes = 0;
+    let (mut live, mut dead) = (0, 0);
     for file in files {
-        let live = live_bytes(&file);
+        live += live_bytes(&file);
+        dead += file.dead.load(Ordering::Relaxed);
         match groups.last_mut() {
-            Some(group) if bytes + live <= bytes_max => {
-                bytes += live;
-                group.push(file);
-            }
+            Some(group) if live + dead.min(kept_bytes) <= bytes_max => group.push(file),
             _ => {
-                bytes = live;
+                (live, dead) = (live_bytes(&file), file.dead.load(Ordering::Relaxed));
                 groups.push(vec![file]);
             }
         }

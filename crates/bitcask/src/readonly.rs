@@ -390,8 +390,15 @@ fn attach_growing(dir: &Directory, id: u64, seed: u32) -> Result<Arc<DataFile>> 
 }
 
 fn drop_expired(dir: &Directory, view: &View) -> Result<()> {
-    while dir.drop_some_expired(view.seq + 1)? {}
-    Ok(())
+    let (mut after, mut failure) = (None, None);
+    while dir.time.has_passed(dir.expiries.next_due_ms()) {
+        let last = dir.drop_some_expired(after, view.seq + 1, &mut failure);
+        if last.is_none() {
+            break;
+        }
+        after = last;
+    }
+    failure.map_or(Ok(()), Err)
 }
 
 /// Surveys a directory that somebody may be writing to.

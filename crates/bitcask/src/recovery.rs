@@ -63,7 +63,7 @@ pub(crate) fn recover(
 ) -> Result<(Writer, Recovery, Vec<Finished>)> {
     let mut report = Recovery { foreign: listing.foreign.clone(), ..Recovery::default() };
     let mut survey = Survey::of(dir, listing)?;
-    let (seq_max, time_ms) = (survey.seq_max(), survey.time_ms());
+    let seq_max = survey.seq_max();
     report.cut = match survey.end_at_hole(dir)? {
         Some(torn) => Some(cut(dir, torn)?),
         None => None,
@@ -81,7 +81,7 @@ pub(crate) fn recover(
         next_seq: seq_max.saturating_add(1),
         next_file_id: listing.largest_id().saturating_add(1),
         durable: LogPosition::default(),
-        time_ms,
+        time: logs.iter().map(Found::time).max().unwrap_or_default(),
         closed: true,
         active: None,
     };
@@ -104,7 +104,9 @@ pub(crate) fn recover(
     }
     report.scanned_files = logs.iter().chain(&merged).filter(|found| found.scanned).count();
     report.hinted_files = logs.len() + merged.len() - report.scanned_files;
-    dir.time.not_before(end.time_ms);
+    // Merged files say what time it was, too; but only of the log is that certain to stay.
+    let times = merged.iter().map(|found| found.time_ms);
+    dir.time.not_before(times.fold(end.time.time_ms, u64::max));
     let active = end.active.as_ref().map(|active| active.id);
     let writer = Writer::resume(dir, end)?;
 

@@ -65,7 +65,7 @@ struct KeptRecord {
 }
 
 impl Snapshots {
-    /// Whether there is any.
+    /// Whether there may be any; if not, nothing is kept.
     pub(crate) fn any(&self) -> bool {
         self.newest.load(Ordering::Acquire) > 0
     }
@@ -112,8 +112,6 @@ impl Snapshots {
     fn end(&self, seq: u64, id: u64, keydir: &Keydir) -> bool {
         let mut state = lock(&self.state);
         let Some(ended) = state.living.remove(&(seq, id)) else { return false };
-        let newest = state.living.last_key_value().map_or(0, |(&(seq, _), _)| seq);
-        self.newest.store(newest, Ordering::Release);
         let mut older = state.living.range_mut(..(seq, id)).next_back();
         for record in ended.kept {
             match &mut older {
@@ -121,7 +119,16 @@ impl Snapshots {
                 _ => keydir.forget(record.hash, record.born),
             }
         }
+        // Last: who finds that there is no snapshot may count on it that nothing is kept (`merge.rs` does).
+        let newest = state.living.last_key_value().map_or(0, |(&(seq, _), _)| seq);
+        self.newest.store(newest, Ordering::Release);
         state.living.first_key_value().is_none_or(|(&(oldest, _), _)| oldest > seq)
+    }
+
+    /// Bytes of all records that are kept.
+    pub(crate) fn kept_bytes(&self) -> u64 {
+        let state = lock(&self.state);
+        state.living.values().flat_map(|living| &living.kept).map(|record| record.bytes).sum()
     }
 
     pub(crate) fn stats(&self) -> Vec<SnapshotStats> {

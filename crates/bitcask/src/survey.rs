@@ -19,6 +19,7 @@ use crate::hint::{HintEntry, HintFile, HintHeader};
 use crate::name::{self, Name};
 use crate::record::{Fault, Flags, LogPosition, Mark};
 use crate::scan::{Scanner, highest_mark, read_header};
+use crate::writer::TimeMark;
 
 /// The names in the directory, sorted out.
 #[derive(Debug, Default)]
@@ -411,6 +412,11 @@ impl Found {
 }
 
 impl Found {
+    /// What time its marks say.
+    pub(crate) fn time(&self) -> TimeMark {
+        TimeMark { time_ms: self.time_ms, file_id: self.id }
+    }
+
     /// No change in it has a smaller sequence number.
     pub(crate) fn seq_min(&self) -> u64 {
         match self.kind {

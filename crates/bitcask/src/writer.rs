@@ -42,8 +42,8 @@ pub(crate) struct Writer {
     /// How far the log is durable, and how far it says so itself.
     durable: LogPosition,
     marked: LogPosition,
-    /// What time it is, as far as the log says.
-    marked_ms: u64,
+    /// What time it is, as far as the log says, and in which file.
+    marked_time: TimeMark,
     /// Changes of names in the directory, and how many of them are durable.
     names: u64,
     names_synced: u64,
@@ -60,11 +60,19 @@ pub(crate) struct Finished {
     pub(crate) file: Arc<dyn File>,
 }
 
+/// The mark of the log that says the latest time. None of a later file says an earlier one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) struct TimeMark {
+    pub(crate) time_ms: u64,
+    pub(crate) file_id: u64,
+}
+
 /// What a failed append goes back to.
 #[derive(Debug)]
 struct RollbackPoint {
     next_seq: u64,
     marked: LogPosition,
+    marked_time: TimeMark,
     end: u64,
     digest: u32,
 }
@@ -88,8 +96,7 @@ pub(crate) struct LogEnd {
     pub(crate) next_seq: u64,
     pub(crate) next_file_id: u64,
     pub(crate) durable: LogPosition,
-    /// The latest time in any mark.
-    pub(crate) time_ms: u64,
+    pub(crate) time: TimeMark,
     /// Whether the last record is a mark that covers all before it: the store was closed.
     pub(crate) closed: bool,
     /// The last file, if it can be appended to.
@@ -117,7 +124,7 @@ impl Writer {
             next_file_id: end.next_file_id,
             durable: end.durable,
             marked: if end.closed { end.durable } else { LogPosition::default() },
-            marked_ms: end.time_ms,
+            marked_time: end.time,
             names: 0,
             names_synced: 0,
             waiting_since: None,
@@ -331,12 +338,14 @@ impl Writer {
     }
 
     fn append_mark(&mut self, time_ms: u64, flags: Flags) {
+        // Not back, whatever the clock says: the marks before it may go away with their files.
+        let time_ms = time_ms.max(self.marked_time.time_ms);
         let active = self.active_mut();
-        let (digest, seed) = (active.digest, active.data.seed);
+        let (digest, seed, file_id) = (active.digest, active.data.seed, active.data.id);
         let value = Mark { durable: self.durable, digest, seed }.encode();
         self.append_record(flags, time_ms, &value);
         self.marked = self.durable;
-        self.marked_ms = self.marked_ms.max(time_ms);
+        self.marked_time = TimeMark { time_ms, file_id };
     }
 
     fn append_frame(&mut self, time_ms: u64, changes: &[Change<'_>]) {
@@ -366,15 +375,16 @@ impl Writer {
         if error.kind() == ErrorKind::Full && active.file.set_len(before.end).is_ok() {
             active.roll_back(before.end, before.digest);
             (self.next_seq, self.marked) = (before.next_seq, before.marked);
+            self.marked_time = before.marked_time;
             return Err(error);
         }
         Err(self.poison(error))
     }
 
     fn rollback_point(&mut self) -> RollbackPoint {
-        let (next_seq, marked) = (self.next_seq, self.marked);
-        let active = self.active_mut();
-        RollbackPoint { next_seq, marked, end: active.end, digest: active.digest }
+        let (next_seq, marked, marked_time) = (self.next_seq, self.marked, self.marked_time);
+        let Active { end, digest, .. } = *self.active_mut();
+        RollbackPoint { next_seq, marked, marked_time, end, digest }
     }
 
     /// Creates the next file of the log, with room for `needed` bytes, or leaves nothing behind.
@@ -443,23 +453,27 @@ impl Writer {
     }
 
     /// Has the log say that it is durable beyond file `id`, if a file follows that one and does not say so yet: before
-    /// file `id` goes away, because the next one may name it as the file before. The caller has synced, and
-    /// syncs again.
+    /// file `id` goes away, because the next one may name it as the file before. What time it is, if that matters, is
+    /// said in a later file, too. The caller has synced, and syncs again.
     pub(crate) fn mark_beyond(&mut self, dir: &Directory, id: u64) -> Result<()> {
         let follows = |file: &Arc<DataFile>| file.kind == FileKind::Log && file.id > id;
         if self.active.is_none() && dir.files.guard().iter().any(follows) {
             self.rotate(dir, 2 * MARK_LEN as u64, Spare::NONE)?;
         }
-        if self.active.is_none() || self.marked.file_id > id || self.durable.file_id <= id {
-            return Ok(());
+        let says_so = self.marked.file_id > id || self.durable.file_id <= id;
+        if self.active.is_some() && !says_so {
+            self.mark(dir)?;
         }
-        self.mark(dir)
+        if self.marked_time.file_id <= id {
+            self.marked_time = TimeMark::default();
+        }
+        self.mark_time(dir)
     }
 
     /// Has the log say what time it is, if somebody was told that a key has expired since it last did: that key must
     /// not come back, whatever the clock says when the store is opened again.
     pub(crate) fn mark_time(&mut self, dir: &Directory) -> Result<()> {
-        if dir.time.seen_passed_ms() <= self.marked_ms || self.poisoned.is_some() {
+        if dir.time.seen_passed_ms() <= self.marked_time.time_ms || self.poisoned.is_some() {
             return Ok(());
         }
         if self.active.is_none() {

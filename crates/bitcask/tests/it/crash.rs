@@ -9,6 +9,7 @@
 //! much. Each test prints how many images it recovered and compared.
 #![expect(clippy::unwrap_used, clippy::print_stdout, reason = "tests panic, and say what they did")]
 
+mod expiry;
 mod explore;
 mod faults;
 mod full;
@@ -90,8 +91,8 @@ fn a_crash_at_every_operation_around_rotations_leaves_no_hole() {
 fn a_crash_between_calls_takes_only_what_was_not_synced() {
     let mut states = 0;
     for seed in seeds(7_000_000, 24 * PLANS) {
-        let flavour = Flavour::ALL[usize::try_from(seed % 4).unwrap()];
-        let io = if seed / 4 % 2 == 0 { IoMode::Mapped } else { IoMode::Plain };
+        let flavour = Flavour::ALL[usize::try_from(seed % 6).unwrap()];
+        let io = if seed / 6 % 2 == 0 { IoMode::Mapped } else { IoMode::Plain };
         states += Explorer::new(Plan::draw(seed, flavour, io)).crash_between_steps();
     }
     println!("crash states: {states} (between calls)");
@@ -101,8 +102,8 @@ fn a_crash_between_calls_takes_only_what_was_not_synced() {
 fn a_crash_at_every_operation_of_a_recovery_is_recovered_from() {
     let mut states = 0;
     for seed in seeds(8_000_000, 8 * PLANS) {
-        let flavour = Flavour::ALL[usize::try_from(seed % 4).unwrap()];
-        let io = if seed / 4 % 2 == 0 { IoMode::Mapped } else { IoMode::Plain };
+        let flavour = Flavour::ALL[usize::try_from(seed % 6).unwrap()];
+        let io = if seed / 6 % 2 == 0 { IoMode::Mapped } else { IoMode::Plain };
         states +=
             Explorer::new(Plan::draw(seed, flavour, io)).crash_at_every_operation_of_recovery();
     }

@@ -78,6 +78,7 @@ impl Explorer {
             assert!(life.step(step), "the power stays on");
             self.trail = vec![format!("end after step {index}")];
             let now = life.contents();
+            life.oracle.now_ms = life.now_ms();
             assert!(life.oracle.allows_now(&now), "wrong before any crash: {}", now.brief());
             self.end_in_all_ways(&life);
         }
@@ -184,7 +185,7 @@ impl Explorer {
             assert!(lossy, "cut though nothing was in flight: {cut:?}");
         }
         let contents = life.contents();
-        image.oracle.check(&contents, image.ending);
+        image.oracle.check(&contents, image.ending, life.now_ms());
         check_names(&life);
         if image.ending == Ending::Kill || self.rng.one_in(4) {
             self.check_again(&mut life, &contents);

@@ -64,6 +64,7 @@ impl Faulty {
     }
 
     fn step(&mut self, step: &Step) {
+        self.life.oracle.now_ms = self.life.now_ms();
         let changes = self.life.changes(step);
         match self.life.call(step, &changes) {
             Ok(()) => {
@@ -133,8 +134,10 @@ impl Faulty {
             let key = key_bytes(index);
             let value =
                 db.get(&key).or_else(|_| db.get(&key)).expect("at most one operation fails");
-            let half_done =
-                |(key, half): &Change| *key == index && half.as_deref() == value.as_deref();
+            let half_done = |(key, half): &Change| {
+                let half = half.as_ref().map(|half| &half.bytes[..]);
+                *key == index && half == value.as_deref()
+            };
             let right = self.life.oracle.now().any(|now| now.get(index) == value.as_deref())
                 || self.poisoned && self.half_done.iter().any(half_done);
             assert!(right, "key {index} is {value:?}");
@@ -147,7 +150,7 @@ impl Faulty {
         self.open();
         let db = self.life.db.as_ref().expect("it was just opened");
         let contents = Contents::read(db).or_else(|_| Contents::read(db)).expect("one failure");
-        self.life.oracle.check(&contents, self.kill());
+        self.life.oracle.check(&contents, self.kill(), self.life.now_ms());
         self.life.oracle = Oracle::of(contents);
     }
 
@@ -178,7 +181,7 @@ fn recover(before: &Life, image: &Image, again: bool) {
     fs.clear_faults();
     let life = reopen(fs);
     let contents = life.contents();
-    image.oracle.check(&contents, image.ending);
+    image.oracle.check(&contents, image.ending, life.now_ms());
     super::explore::check_names(&life);
     if again {
         let later = reopen(life.fs.crash(0));

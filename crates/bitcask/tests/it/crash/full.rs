@@ -3,7 +3,7 @@
 use bitcask::fs::sim::{SimClock, SimFs};
 use bitcask::{Bitcask, ErrorKind, IoMode};
 
-use super::oracle::Contents;
+use super::oracle::{Contents, Stored};
 use super::plan::{Config, DIR, KEY_COUNT, key_bytes};
 use super::{Rng, seeds};
 
@@ -121,7 +121,7 @@ fn a_full_disk_loses_nothing_in_a_crash() {
                 None => db.delete(&key_bytes(key)).map(|_| ()),
             };
             match result {
-                Ok(()) => contents = contents.after(&[(key, value.map(Into::into))]),
+                Ok(()) => contents = contents.after(&[(key, value.map(Stored::forever))]),
                 Err(e) => {
                     assert_eq!(e.kind(), ErrorKind::Full, "{e:?}");
                     trail.push(format!("   {e:?}"));

@@ -1,10 +1,13 @@
 //! A store from opening to its end, and what it acknowledged.
 
+use std::ops::ControlFlow;
+use std::time::{Duration, UNIX_EPOCH};
+
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, Durability, Result, WriteBatch};
+use bitcask::{Bitcask, Durability, Result, Snapshot, WriteBatch};
 
 use super::Rng;
-use super::oracle::{Change, Contents, Ending, Oracle};
+use super::oracle::{Change, Contents, Ending, NEVER, Oracle, Stored};
 use super::plan::{Config, DIR, Step, key_bytes};
 
 /// An image of a disk at the end of a life.
@@ -33,6 +36,8 @@ pub(super) struct Life {
     crash_point: Option<u64>,
     in_flight: bool,
     values: Rng,
+    /// Snapshots that live, with what they hold.
+    frozen: Vec<(Snapshot, Contents)>,
 }
 
 impl Life {
@@ -47,6 +52,7 @@ impl Life {
             crash_point: None,
             in_flight: false,
             values: Rng::new(values),
+            frozen: Vec::new(),
         }
     }
 
@@ -82,6 +88,7 @@ impl Life {
     /// Does one step; false if the power went.
     pub(super) fn step(&mut self, step: &Step) -> bool {
         self.clock.step_wall_ms(if self.values.one_in(8) { -5000 } else { 7 });
+        self.oracle.now_ms = self.now_ms();
         let changes = self.changes(step);
         let result = self.call(step, &changes);
         if self.is_over() {
@@ -93,13 +100,35 @@ impl Life {
         }
         result.unwrap_or_else(|e| panic!("{step:?}: {e:?}"));
         self.note(step, &changes);
+        self.check_frozen();
         !matches!(step, Step::Reopen) || self.open()
+    }
+
+    /// What time it is for the store.
+    pub(super) fn now_ms(&self) -> u64 {
+        let db = self.db.as_ref().expect("the store is open");
+        let _snapshot = db.snapshot().expect("it is open");
+        let snapshots = db.stats().expect("it is open").snapshots;
+        snapshots.iter().map(|snapshot| snapshot.since_ms).max().expect("there is one")
+    }
+
+    /// Whatever is merged, a snapshot holds what it held.
+    fn check_frozen(&self) {
+        for (snapshot, contents) in &self.frozen {
+            let now = match Contents::read_snapshot(snapshot) {
+                Ok(now) => now,
+                Err(_) if self.is_over() => return,
+                Err(e) => panic!("cannot read a snapshot: {e:?}"),
+            };
+            assert_eq!(now.brief(), contents.brief(), "a snapshot at {}", snapshot.seq());
+            assert!(now == *contents, "the same lengths, but other values");
+        }
     }
 
     /// Takes note that a step succeeded.
     pub(super) fn note(&mut self, step: &Step, changes: &[Change]) {
         match step {
-            Step::Put { .. } | Step::Delete { .. } | Step::Batch(_) => {
+            Step::Put { .. } | Step::PutWith { .. } | Step::Delete { .. } | Step::Batch(_) => {
                 self.oracle.acknowledge(changes);
                 if self.config.durability == Durability::Always {
                     self.oracle.synced();
@@ -107,20 +136,30 @@ impl Life {
                     self.oracle.dirty = matches!(step, Step::Delete { .. });
                 }
             }
-            Step::Sync | Step::Tick | Step::Merge | Step::Reopen => self.oracle.synced(),
+            Step::Tick | Step::Reopen => {
+                self.oracle.synced();
+                self.oracle.recorded_ms = self.oracle.now_ms;
+            }
+            Step::Sync | Step::Merge | Step::MergePart(_) => self.oracle.synced(),
+            Step::Wait(_) | Step::Freeze | Step::Thaw(_) => {}
         }
     }
 
     /// What a step changes.
     pub(super) fn changes(&mut self, step: &Step) -> Vec<Change> {
-        let mut value = |len: usize| self.values.bytes(len).into();
+        let now_ms = self.oracle.now_ms;
+        let mut value =
+            |len: usize| Stored { bytes: self.values.bytes(len).into(), expires_ms: NEVER };
         match step {
             Step::Put { key, len } => vec![(*key, Some(value(*len)))],
+            Step::PutWith { key, len, ttl_ms } => {
+                vec![(*key, Some(Stored { expires_ms: now_ms + ttl_ms, ..value(*len) }))]
+            }
             Step::Delete { key } => vec![(*key, None)],
             Step::Batch(changes) => {
                 changes.iter().map(|&(key, len)| (key, len.map(&mut value))).collect()
             }
-            Step::Sync | Step::Tick | Step::Merge | Step::Reopen => Vec::new(),
+            _ => Vec::new(),
         }
     }
 
@@ -128,7 +167,11 @@ impl Life {
     pub(super) fn call(&mut self, step: &Step, changes: &[Change]) -> Result<()> {
         let db = self.db.as_ref().expect("the store is open");
         match (step, changes) {
-            (Step::Put { key, .. }, [(_, Some(value))]) => db.put(&key_bytes(*key), value),
+            (Step::Put { key, .. }, [(_, Some(value))]) => db.put(&key_bytes(*key), &value.bytes),
+            (Step::PutWith { key, .. }, [(_, Some(Stored { bytes, expires_ms }))]) => {
+                let expiry = UNIX_EPOCH + Duration::from_millis(*expires_ms);
+                db.put_with(&key_bytes(*key), bytes, expiry)
+            }
             (Step::Delete { key }, _) => {
                 let was_there = db.delete(&key_bytes(*key))?;
                 let right = self.oracle.now().any(|now| now.has(*key) == was_there);
@@ -139,7 +182,7 @@ impl Life {
                 let mut batch = WriteBatch::new();
                 for (key, value) in changes {
                     match value {
-                        Some(value) => batch.put(key_bytes(*key), &value[..]),
+                        Some(value) => batch.put(key_bytes(*key), &value.bytes[..]),
                         None => batch.delete(key_bytes(*key)),
                     };
                 }
@@ -148,8 +191,27 @@ impl Life {
             (Step::Sync, _) => db.sync(),
             (Step::Tick, _) => db.tick(),
             (Step::Merge, _) => db.merge().map(|_| ()),
-            (Step::Reopen, _) => db.close().inspect(|()| self.db = None),
-            (Step::Put { .. }, _) => unreachable!("a put is one change"),
+            (Step::MergePart(looks), _) => merge_part(db, *looks),
+            (Step::Wait(ms), _) => {
+                self.clock.advance(Duration::from_millis(*ms));
+                Ok(())
+            }
+            (Step::Freeze, _) => {
+                let frozen = (db.snapshot()?, Contents::read(db)?.frozen());
+                self.frozen.push(frozen);
+                Ok(())
+            }
+            (Step::Thaw(index), _) => {
+                if *index < self.frozen.len() {
+                    self.frozen.swap_remove(*index);
+                }
+                Ok(())
+            }
+            (Step::Reopen, _) => {
+                self.frozen.clear();
+                db.close().inspect(|()| self.db = None)
+            }
+            (Step::Put { .. } | Step::PutWith { .. }, _) => unreachable!("a put is one change"),
         }
     }
 
@@ -167,6 +229,16 @@ impl Life {
         };
         Image { fs, ending, in_flight: self.in_flight, oracle: self.oracle.clone() }
     }
+}
+
+/// Stops a merge at its `looks`th look around.
+fn merge_part(db: &Bitcask, looks: usize) -> Result<()> {
+    let mut left = looks;
+    let stop = |_: &bitcask::MergeProgress| {
+        left -= 1;
+        if left == 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+    };
+    db.merge_with(stop).map(|_| ())
 }
 
 impl Drop for Life {

@@ -2,19 +2,36 @@
 
 use std::fmt::Write as _;
 use std::sync::Arc;
+use std::time::UNIX_EPOCH;
 
-use bitcask::Bitcask;
+use bitcask::{Bitcask, Expiry, Snapshot};
 
 use super::plan::{KEY_COUNT, key_bytes};
 
 /// A value; shared, because every state of a history holds it.
 pub(super) type Bytes = Arc<[u8]>;
 /// A key by its index, and its value; none if it is deleted.
-pub(super) type Change = (usize, Option<Bytes>);
+pub(super) type Change = (usize, Option<Stored>);
+
+/// The expiry of what never expires.
+pub(super) const NEVER: u64 = u64::MAX;
+
+/// A value, and when it expires.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Stored {
+    pub(super) bytes: Bytes,
+    pub(super) expires_ms: u64,
+}
+
+impl Stored {
+    pub(super) fn forever(bytes: Vec<u8>) -> Self {
+        Self { bytes: bytes.into(), expires_ms: NEVER }
+    }
+}
 
 /// All that a store holds: a value for each key that it has.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub(super) struct Contents([Option<Bytes>; KEY_COUNT]);
+pub(super) struct Contents([Option<Stored>; KEY_COUNT]);
 
 /// How a life ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +56,42 @@ impl Contents {
     }
 
     pub(super) fn get(&self, key: usize) -> Option<&[u8]> {
-        self.0[key].as_deref()
+        self.0[key].as_ref().map(|stored| &stored.bytes[..])
+    }
+
+    /// What of it is still there at a time.
+    pub(super) fn at(&self, now_ms: u64) -> Self {
+        let stays = |stored: &Stored| stored.expires_ms > now_ms;
+        Self(std::array::from_fn(|key| self.0[key].clone().filter(stays)))
+    }
+
+    /// Whether it holds what had expired at a time.
+    fn holds_expired(&self, now_ms: u64) -> bool {
+        self.0.iter().flatten().any(|stored| stored.expires_ms <= now_ms)
+    }
+
+    /// The same of a snapshot, without expiries: nothing expires there.
+    pub(super) fn read_snapshot(snapshot: &Snapshot) -> bitcask::Result<Self> {
+        let mut contents = Self::default();
+        for entry in snapshot {
+            let (key, value) = entry?;
+            let bytes = value.into_vec().into();
+            let before = contents.0[index_of(&key)].replace(Stored { bytes, expires_ms: NEVER });
+            assert!(before.is_none(), "a snapshot's iter met {} twice", key.escape_ascii());
+        }
+        for index in 0..KEY_COUNT {
+            let value = snapshot.get(&key_bytes(index))?;
+            assert_eq!(value.as_deref(), contents.get(index), "get and iter differ on {index}");
+        }
+        let count = contents.0.iter().flatten().count();
+        assert_eq!(snapshot.len(), u64::try_from(count).unwrap(), "len");
+        Ok(contents)
+    }
+
+    /// The same values, none of which expires.
+    pub(super) fn frozen(mut self) -> Self {
+        self.0.iter_mut().flatten().for_each(|stored| stored.expires_ms = NEVER);
+        self
     }
 
     /// Reads all that a store holds, in every way there is.
@@ -48,9 +100,17 @@ impl Contents {
         let mut contents = Self::default();
         for entry in db.iter() {
             let (key, value) = entry?;
-            let index = keys.iter().position(|other| *other == key);
-            let index = index.unwrap_or_else(|| panic!("never put: {}", key.escape_ascii()));
-            let before = contents.0[index].replace(value.into_vec().into());
+            let index = index_of(&key);
+            let bytes = value.into_vec().into();
+            let expires_ms = match db.expires_at(&key)? {
+                Some(Expiry::At(time)) => time.duration_since(UNIX_EPOCH).unwrap().as_millis(),
+                never => {
+                    assert_eq!(never, Some(Expiry::Never));
+                    NEVER.into()
+                }
+            };
+            let expires_ms = u64::try_from(expires_ms).unwrap();
+            let before = contents.0[index].replace(Stored { bytes, expires_ms });
             assert!(before.is_none(), "iter met key {index} twice");
         }
         for (index, (key, many)) in keys.iter().zip(db.get_many(&keys)?).enumerate() {
@@ -70,14 +130,22 @@ impl Contents {
         for (key, value) in self.0.iter().enumerate() {
             match value {
                 None => write!(text, " -").unwrap(),
-                Some(value) => {
-                    let start = &value[..value.len().min(2)];
-                    write!(text, " {key}:{}:{start:02x?}", value.len()).unwrap();
+                Some(Stored { bytes, expires_ms }) => {
+                    let start = &bytes[..bytes.len().min(2)];
+                    write!(text, " {key}:{}:{start:02x?}", bytes.len()).unwrap();
+                    if *expires_ms != NEVER {
+                        write!(text, "until{expires_ms}").unwrap();
+                    }
                 }
             }
         }
         text
     }
+}
+
+fn index_of(key: &[u8]) -> usize {
+    let index = (0..KEY_COUNT).find(|&index| key_bytes(index) == key);
+    index.unwrap_or_else(|| panic!("never put: {}", key.escape_ascii()))
 }
 
 /// The histories that are possible, each as the contents after every unit (put, delete or batch) from the last
@@ -87,25 +155,35 @@ pub(super) struct Oracle {
     histories: Vec<Vec<Contents>>,
     /// Whether something was written that is not certain to be durable.
     pub(super) dirty: bool,
+    /// What time it is for the store.
+    pub(super) now_ms: u64,
+    /// What had expired then is gone for good: the store wrote down that it has been so late.
+    pub(super) recorded_ms: u64,
 }
 
 impl Oracle {
     /// A store that holds just this, durably.
     pub(super) fn of(contents: Contents) -> Self {
-        Self { histories: vec![vec![contents]], dirty: false }
+        Self { histories: vec![vec![contents]], dirty: false, now_ms: 0, recorded_ms: 0 }
     }
 
     /// Contents now, in each history.
-    pub(super) fn now(&self) -> impl Iterator<Item = &Contents> {
-        self.histories.iter().map(|history| history.last().expect("a history has a start"))
+    pub(super) fn now(&self) -> impl Iterator<Item = Contents> {
+        let last = |history: &Vec<Contents>| history.last().expect("a history has a start").clone();
+        self.histories.iter().map(move |history| last(history).at(self.now_ms))
     }
 
     /// The changes were made.
     pub(super) fn acknowledge(&mut self, changes: &[Change]) {
         self.dirty = true;
         for history in &mut self.histories {
-            let now = history.last().expect("a history has a start").after(changes);
-            history.push(now);
+            let now = history.last().expect("a history has a start");
+            let next = match changes {
+                // Nothing is written: what has expired is not there, and yet not deleted.
+                [(key, None)] if !now.at(self.now_ms).has(*key) => now.clone(),
+                _ => now.after(changes),
+            };
+            history.push(next);
         }
     }
 
@@ -130,17 +208,23 @@ impl Oracle {
 
     /// Whether the store may hold this now.
     pub(super) fn allows_now(&self, contents: &Contents) -> bool {
-        self.now().any(|now| now == contents)
+        self.now().any(|now| now == *contents)
     }
 
-    /// Fails if the store may not hold this after a life that ended so.
-    pub(super) fn check(&self, contents: &Contents, ending: Ending) {
+    /// Fails if the store may not hold this after a life that ended so, now that it is `now_ms` for the store.
+    pub(super) fn check(&self, contents: &Contents, ending: Ending, now_ms: u64) {
+        let is = |state: &Contents| state.at(now_ms) == *contents;
         let allowed = match ending {
-            Ending::Kill => self.allows_now(contents),
-            Ending::Power(_) => self.histories.iter().flatten().any(|state| state == contents),
+            Ending::Kill => self.histories.iter().filter_map(|history| history.last()).any(is),
+            Ending::Power(_) => self.histories.iter().flatten().any(is),
         };
+        let allowed = allowed && !contents.holds_expired(self.recorded_ms);
         if !allowed {
-            let mut text = format!("after {ending:?} the store holds\n   {}\n", contents.brief());
+            let mut text = format!(
+                "after {ending:?} the store holds at {now_ms}, {} having been recorded\n   {}\n",
+                self.recorded_ms,
+                contents.brief()
+            );
             for history in &self.histories {
                 text += "but history, from the last that is durable, was\n";
                 for state in history {

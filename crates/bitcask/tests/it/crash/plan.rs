@@ -103,10 +103,24 @@ pub(super) enum Step {
     Delete {
         key: usize,
     },
+    /// A value that expires so many milliseconds later.
+    PutWith {
+        key: usize,
+        len: usize,
+        ttl_ms: u64,
+    },
     Batch(Vec<(usize, Option<usize>)>),
     Sync,
     Tick,
     Merge,
+    /// Stops a merge when it has told so often how far it is.
+    MergePart(usize),
+    /// Lets so many milliseconds pass.
+    Wait(u64),
+    /// Takes a snapshot, to be looked at until it ends.
+    Freeze,
+    /// Ends one of the snapshots.
+    Thaw(usize),
     /// Closes and opens it.
     Reopen,
 }
@@ -118,18 +132,26 @@ pub(super) enum Flavour {
     Deletes,
     Batches,
     Rotations,
+    /// Keys that expire.
+    Expiring,
+    /// Snapshots that live while much changes.
+    Frozen,
 }
 
 impl Flavour {
-    pub(super) const ALL: [Self; 4] = [Self::Mixed, Self::Deletes, Self::Batches, Self::Rotations];
+    pub(super) const ALL: [Self; 6] =
+        [Self::Mixed, Self::Deletes, Self::Batches, Self::Rotations, Self::Expiring, Self::Frozen];
 
-    /// Of 100 steps: puts, deletes, batches, syncs, ticks, merges; the rest reopen.
-    fn shares(self) -> [usize; 6] {
+    /// Of 100 steps: puts, deletes, batches, syncs, ticks, merges, puts that expire, waits, merges that are stopped,
+    /// snapshots begun, snapshots ended; the rest reopen.
+    fn shares(self) -> [usize; 11] {
         match self {
-            Self::Mixed => [55, 15, 10, 6, 5, 5],
-            Self::Deletes => [40, 28, 4, 4, 7, 12],
-            Self::Batches => [15, 10, 55, 7, 5, 4],
-            Self::Rotations => [74, 8, 6, 4, 4, 2],
+            Self::Mixed => [55, 15, 10, 6, 5, 5, 0, 0, 0, 0, 0],
+            Self::Deletes => [40, 28, 4, 4, 7, 12, 0, 0, 0, 0, 0],
+            Self::Batches => [15, 10, 55, 7, 5, 4, 0, 0, 0, 0, 0],
+            Self::Rotations => [74, 8, 6, 4, 4, 2, 0, 0, 0, 0, 0],
+            Self::Expiring => [14, 5, 4, 3, 6, 7, 32, 14, 7, 2, 2],
+            Self::Frozen => [32, 16, 6, 2, 3, 12, 8, 4, 4, 6, 4],
         }
     }
 }
@@ -157,7 +179,8 @@ pub(super) fn draw_steps(rng: &mut Rng, flavour: Flavour, count: usize) -> Vec<S
 }
 
 fn draw_step(rng: &mut Rng, flavour: Flavour) -> Step {
-    let [puts, deletes, batches, syncs, ticks, merges] = flavour.shares();
+    let [puts, deletes, batches, syncs, ticks, merges, expiring, waits, parts, freezes, thaws] =
+        flavour.shares();
     let mut dice = rng.below(100);
     let mut is = |share: usize| {
         let hit = dice < share;
@@ -181,6 +204,17 @@ fn draw_step(rng: &mut Rng, flavour: Flavour) -> Step {
         Step::Tick
     } else if is(merges) {
         Step::Merge
+    } else if is(expiring) {
+        let ttl_ms = 1 + rng.next() % 3000;
+        Step::PutWith { key: draw_key(rng), len: draw_len(rng, flavour), ttl_ms }
+    } else if is(waits) {
+        Step::Wait(rng.next() % 2500)
+    } else if is(parts) {
+        Step::MergePart(1 + rng.below(6))
+    } else if is(freezes) {
+        Step::Freeze
+    } else if is(thaws) {
+        Step::Thaw(rng.below(3))
     } else {
         Step::Reopen
     }
@@ -194,7 +228,7 @@ fn draw_key(rng: &mut Rng) -> usize {
 fn draw_len(rng: &mut Rng, flavour: Flavour) -> usize {
     let longest = match flavour {
         Flavour::Rotations => 1800,
-        Flavour::Deletes => 600,
+        Flavour::Deletes | Flavour::Expiring | Flavour::Frozen => 600,
         Flavour::Mixed | Flavour::Batches => 300,
     };
     match rng.below(40) {
