@@ -304,3 +304,48 @@ impl Active {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::fs::Fs as _;
+    use crate::fs::sim::{SimClock, SimFs};
+    use crate::options::Options;
+    use crate::record::NEVER;
+
+    /// Whoever reads the file beside this process must not meet a record that may yet be taken back.
+    #[test]
+    fn a_record_checks_out_only_when_it_is_certain_to_stay() {
+        let (fs, path) = (SimFs::new(1), PathBuf::from("/db/1.data"));
+        fs.create_dir("/db".as_ref()).unwrap();
+        let options = Options::new().on(Arc::new(fs.clone()), Arc::new(SimClock::new(0)));
+        let dir = Directory::new("/db".as_ref(), options, [7; 16], true, false);
+        let file: Arc<dyn File> = fs.open(&path, Access::Create).unwrap().into();
+        write_all_at(&*file, &[9; 64], 0).unwrap();
+        let mut active = Active::new(&dir, file.clone(), (1, 5), path, 64, 8192).unwrap();
+        active.allocate(&dir, 4096, Spare::NONE).unwrap();
+        let fields = Fields {
+            flags: Flags::VALUE,
+            seq: 1,
+            time_ms: 0,
+            expires_ms: NEVER,
+            key: b"key",
+            value: b"value",
+        };
+        let is_there = || {
+            let mut bytes = [0; 64];
+            file.read_at(&mut bytes, 64).unwrap();
+            record::decode(&bytes, 64, 5).is_ok()
+        };
+        let refused = active.append(fields, || {
+            assert!(!is_there());
+            Err(Error::invalid("nobody can tell"))
+        });
+        assert!(refused.is_err() && !is_there());
+        let appended = active.append(fields, || {
+            assert!(!is_there());
+            Ok(true)
+        });
+        assert!(appended.is_ok() && is_there());
+    }
+}

@@ -132,6 +132,19 @@ impl Follower {
         dir: &Directory,
         each: &mut dyn FnMut(Followed<'_>) -> Result<()>,
     ) -> Result<Progress> {
+        match self.read_on(dir, each) {
+            // A directory is not listed in one moment: a file that came meanwhile may have been passed over, and
+            // what came after it not. Listed again, it is there, or it is gone.
+            Err(e) if e.kind() == ErrorKind::Gone => self.read_on(dir, each),
+            progress => progress,
+        }
+    }
+
+    fn read_on(
+        &mut self,
+        dir: &Directory,
+        each: &mut dyn FnMut(Followed<'_>) -> Result<()>,
+    ) -> Result<Progress> {
         loop {
             if self.read_current(each)? {
                 return Ok(Progress::Went);

@@ -11,11 +11,14 @@ pub(crate) mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bitcask::fs::sim::{Failure, SimClock, SimFs};
 use bitcask::fs::{Disk, Fs};
-use bitcask::{Durability, ErrorKind, IoMode, Iter, MergePolicy, Options, ReadOnly, Snapshot};
+use bitcask::{
+    Durability, ErrorKind, IoMode, Iter, MergePolicy, Options, ReadOnly, Snapshot, WriteBatch,
+};
 
 use crate::basics::TempDir;
 use crate::crash::{Rng, seeds};
@@ -337,6 +340,38 @@ fn a_reader_of_nothing_is_refused_and_one_of_an_empty_store_sees_its_first_put()
     reader.refresh().unwrap();
     assert_eq!(reader.get(b"k").unwrap().unwrap(), "v");
     assert_eq!(reader.len(), 1);
+}
+
+/// In another thread, as it were: before each operation of the one that refreshes.
+#[test]
+fn who_reads_while_another_refreshes_sees_batches_whole() {
+    let sim = SimFs::new(1);
+    let options = || simple(&sim).io(IoMode::Plain);
+    let db = options().open("/db").unwrap();
+    let write = |n: u64| {
+        let mut batch = WriteBatch::new();
+        batch.put("a", n.to_string()).delete("c").put("b", n.to_string()).put("c", n.to_string());
+        db.write(&batch).unwrap();
+    };
+    write(0);
+    let readers = Interposed::read_only(Arc::new(sim.clone()));
+    let reader = options().on(Arc::new(readers.clone()), Arc::new(SimClock::new(0)));
+    let reader = reader.open_read_only("/db").unwrap();
+    let looks = Arc::new(AtomicU64::new(0));
+    let (beside, counted) = (reader.clone(), looks.clone());
+    readers.between(move || {
+        let values = beside.get_many(&["a", "b", "c"]).unwrap();
+        assert!(values[0] == values[1] && values[1] == values[2], "{values:?}");
+        counted.fetch_add(1, Ordering::Relaxed);
+    });
+    for n in 1..20 {
+        write(n);
+        write(n + 100);
+        assert_eq!(reader.refresh().unwrap(), 8);
+    }
+    readers.alone();
+    assert!(looks.load(Ordering::Relaxed) > 100);
+    assert_eq!(reader.get(b"c").unwrap().unwrap(), "119");
 }
 
 /// Damage to what was read already is told by the get; damage to what comes next, by refreshing and by watching.
