@@ -14,6 +14,8 @@ const DOCUMENT_LEN: usize = 200;
 const SAMPLES: u64 = 20_000;
 const FIRST_NAMES: [&str; 8] = ["Ann", "Bob", "Clara", "Dmitri", "Eve", "Farid", "Gesine", "Hiro"];
 const CITIES: [&str; 6] = ["Lisbon", "Oslo", "Nairobi", "Quito", "Hanoi", "Wellington"];
+const INTERESTS: [&str; 8] =
+    ["music", "chess", "sailing", "gardening", "history", "cycling", "cooking", "painting"];
 
 /// How documents are stored.
 struct Choice {
@@ -101,18 +103,19 @@ fn document(n: u64) -> String {
     let (name, city) = (of(&FIRST_NAMES), of(&CITIES));
     let (age, visits) = (18 + random.below(60), random.below(10_000));
     let (month, day) = (1 + random.below(12), 1 + random.below(28));
-    let token = splitmix64(n);
+    let token = splitmix64(n) >> 32;
     let mut document = format!(
-        r#"{{"id":{},"name":"{name}","email":"{}{n:x}@example.com","age":{age},"city":"{city}","active":{},"visits":{visits},"created":"2026-{month:02}-{day:02}T00:00:00Z","token":"{token:016x}""#,
+        r#"{{"id":{},"name":"{name}","email":"{}{}@example.com","age":{age},"city":"{city}","active":{},"visits":{visits},"created":"2026-{month:02}-{day:02}T00:00:00Z","token":"{token:08x}""#,
         n % 100_000_000,
         name.to_lowercase(),
+        n % 1000,
         visits % 3 > 0,
     );
-    // To the same length: a word that no two have in common.
-    document.push_str(r#","key":""#);
+    // To the same length: what they are interested in.
+    document.push_str(r#","interests":""#);
     while document.len() + 2 < DOCUMENT_LEN {
-        let digit = u32::try_from(random.below(36)).expect("it is small");
-        document.push(char::from_digit(digit, 36).expect("it is a digit"));
+        let interest = INTERESTS[index(random.below(INTERESTS.len() as u64))];
+        document.extend(interest.chars().chain([' ']).take(DOCUMENT_LEN - 2 - document.len()));
     }
     document.push_str("\"}");
     document

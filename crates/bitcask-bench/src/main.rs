@@ -39,6 +39,7 @@ mod report;
 mod snapshots;
 mod statistics;
 mod transactions;
+mod verifying;
 mod watching;
 
 type Failure = Box<dyn std::error::Error + Send + Sync>;
@@ -123,6 +124,8 @@ enum Theme {
     Compression,
     /// Checkpoints, by links and by copying
     Checkpoint,
+    /// Reading and checking everything
+    Verify,
 }
 
 impl Theme {
@@ -150,6 +153,7 @@ impl Theme {
             Self::Watch => watching::run(bench, report),
             Self::Compression => documents::run(bench, report),
             Self::Checkpoint => checkpoints::run(bench, report),
+            Self::Verify => verifying::run(bench, report),
         }
     }
 }

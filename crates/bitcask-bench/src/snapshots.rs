@@ -9,6 +9,7 @@ use bitcask::{Bitcask, MergePolicy, Options, Snapshot};
 use crate::Result;
 use crate::bench::{Bench, put_all};
 use crate::keys::{chosen, key, shuffled};
+use crate::machine::Memory;
 use crate::report::{Figure, Report, digits};
 use crate::statistics::{Pair, interleave, seconds_each};
 
@@ -35,9 +36,9 @@ struct Round {
 struct Kept {
     /// Seconds of a get through the snapshot: all that it sees has changed.
     get: f64,
-    /// Bytes of records, and of memory of the keydir, for each key.
+    /// Bytes of records, and of memory, for each key.
     bytes: f64,
-    keydir: f64,
+    memory: f64,
     /// Milliseconds that dropping it took.
     drop: f64,
 }
@@ -66,12 +67,13 @@ pub(crate) fn run(bench: &Bench, report: &mut Report) -> Result<()> {
     let note = "of values that were overwritten; bare: get of the newest, no snapshot";
     report.add(Figure::rate("snapshot: get through it", &get).note(note))?;
 
+    // Later rounds find memory that the first has used.
     let (kept, _) = &rounds[0];
     let note = format!(
-        "memory; and records of {} B, which merge keeps till it ends",
+        "RssAnon; and records of {} B, which merge keeps till it ends",
         digits(kept.kept.bytes)
     );
-    let memory = Figure::new("snapshot: kept for an overwritten key", "B/key", kept.kept.keydir);
+    let memory = Figure::new("snapshot: kept for an overwritten key", "B/key", kept.kept.memory);
     report.add(memory.note(note))?;
     let dropped = pair(|round| round.kept.drop, |_| f64::NAN);
     let note = format!("{keys} records were kept for it");
@@ -124,7 +126,7 @@ fn round(
     let policy = MergePolicy { background: false, ..MergePolicy::default() };
     let db = Options::new().merge(policy).open(dir.path())?;
     put_all(&db, 0..keys)?;
-    let keydir_before = db.stats()?.keydir_bytes;
+    let memory_before = Memory::now();
     let snapshot = take(&db)?;
     let overwrite = |order: &[u64]| seconds_each(keys, || put_all(&db, order.iter().copied()));
     let first = overwrite(&orders.first)?;
@@ -135,28 +137,28 @@ fn round(
         asked.try_for_each(|&n| db.get(&key(n))?.map(drop).ok_or_else(|| "a key is missing".into()))
     })?;
     let kept = match snapshot {
-        Some(snapshot) => kept(&db, snapshot, &orders.asked, keydir_before)?,
+        Some(snapshot) => kept(&db, snapshot, &orders.asked, memory_before)?,
         None => Kept::default(),
     };
     db.close()?;
     Ok(Round { first, second, get, kept })
 }
 
-fn kept(db: &Bitcask, snapshot: Snapshot, asked: &[u64], keydir_before: u64) -> Result<Kept> {
+fn kept(db: &Bitcask, snapshot: Snapshot, asked: &[u64], before: Memory) -> Result<Kept> {
     let keys = snapshot.len() as f64;
+    let memory = (Memory::now().anonymous - before.anonymous) / keys;
     let get = seconds_each(asked.len() as u64, || {
         let get =
             |n: u64| snapshot.get(&key(n))?.map(drop).ok_or_else(|| "a key is missing".into());
         asked.iter().try_for_each(|&n| get(n))
     })?;
-    let stats = db.stats()?;
-    let bytes: u64 = stats.snapshots.iter().map(|snapshot| snapshot.kept_bytes).sum();
+    let bytes: u64 = db.stats()?.snapshots.iter().map(|snapshot| snapshot.kept_bytes).sum();
     let started = Instant::now();
     drop(snapshot);
     Ok(Kept {
         get,
         bytes: bytes as f64 / keys,
-        keydir: stats.keydir_bytes.saturating_sub(keydir_before) as f64 / keys,
+        memory,
         drop: started.elapsed().as_secs_f64() * 1e3,
     })
 }
