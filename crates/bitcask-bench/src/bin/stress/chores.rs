@@ -1,12 +1,11 @@
-//! What goes on beside the writes: snapshots that are held for a while, and merges.
+//! What goes on beside the writes: snapshots that are held for a while, merges, and looks at every byte.
 
+use std::ops::ControlFlow;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
 use bitcask::{Bitcask, Snapshot, Value};
-
-use std::ops::ControlFlow;
 
 use crate::account::marks;
 use crate::counts::Counts;
@@ -93,5 +92,25 @@ pub(crate) fn merge(
         })?;
         counts.add("merges", 1);
         counts.add("merged_MB", report.bytes_read >> 20);
+    }
+}
+
+/// Verifies the store now and then, while everything goes on.
+pub(crate) fn verify(
+    db: &Bitcask,
+    mut random: Random,
+    counts: &Counts,
+    stop: &AtomicBool,
+) -> Result<()> {
+    loop {
+        wait(stop, millis(&mut random, 500, 5000));
+        if stop.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        let report = db.verify()?;
+        if !report.is_clean() {
+            return Err(format!("verify found damage: {:?}", report.damage).into());
+        }
+        counts.add("verified", u64::from(!report.stopped));
     }
 }

@@ -9,7 +9,6 @@
 //!
 //! Values are decided by key and version ([`plan`]), so whoever reads one can tell whether it is right.
 
-use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -129,8 +128,7 @@ fn main() -> ExitCode {
     match run(&Arguments::parse()) {
         Ok(()) => ExitCode::SUCCESS,
         Err(e) => {
-            // Ignored: there is nowhere else to say it.
-            drop(writeln!(io::stderr().lock(), "BROKEN: {e}"));
+            writer::complain(&e);
             ExitCode::FAILURE
         }
     }

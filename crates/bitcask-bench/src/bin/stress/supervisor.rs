@@ -164,11 +164,28 @@ fn last_look(setting: &Setting, layout: &Layout) -> Result<()> {
         db.merge()?;
         account_for(&db, &journals, &tills)?;
         db.close()?;
+        check_files(&layout.store)?;
     }
     match checkpoints::look_at_last(setting, &journals)? {
         Some(keys) => say(&format!("the last checkpoint is whole: {keys} keys")),
         None => say("no checkpoint was made"),
     }
+}
+
+/// Every record and every hint of a store that is closed checks out, and there is nothing to repair.
+fn check_files(store: &Path) -> Result<()> {
+    let db = Bitcask::open(store)?;
+    let verified = db.verify()?;
+    db.close()?;
+    drop(db);
+    if !verified.is_clean() {
+        return Err(format!("verify found damage: {:?}", verified.damage).into());
+    }
+    let repaired = bitcask::repair(store)?;
+    if !repaired.is_clean() {
+        return Err(format!("there was something to repair: {repaired:?}").into());
+    }
+    say(&format!("verify: {} records in {} files, clean", verified.records, verified.files))
 }
 
 fn summary(

@@ -1,6 +1,7 @@
 //! The process that writes: accounts for everything that its predecessors were told was done, then goes on, until it
 //! is killed or told to close.
 
+use std::fmt::Write as _;
 use std::io::{self, Read, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -102,6 +103,7 @@ pub(crate) fn run(setting: &Setting, life: u64) -> Result<()> {
         sound(scope, || chores::hold_snapshots(&db, random(200), &counts, stop));
         sound(scope, || chores::merge(&db, random(201), &counts, stop));
         sound(scope, || checkpoints::make(&db, setting, random(202), &counts, stop));
+        sound(scope, || chores::verify(&db, random(203), &counts, stop));
         report(&db, &counts, stop)
     })?;
     db.close()?;
@@ -129,9 +131,20 @@ pub(crate) fn sound<'scope>(
 
 /// Says what is broken, and ends the process.
 pub(crate) fn broken(failure: &Failure) -> ! {
-    // Ignored: the exit code says it, too.
-    drop(writeln!(io::stderr().lock(), "BROKEN: {failure}"));
+    complain(failure);
     std::process::exit(BROKEN)
+}
+
+/// Says what failed, with all that caused it.
+pub(crate) fn complain(failure: &Failure) {
+    let mut line = format!("BROKEN: {failure}");
+    let mut source = failure.source();
+    while let Some(cause) = source {
+        write!(line, ": {cause}").expect("a string takes any text");
+        source = cause.source();
+    }
+    // Ignored: the exit code says it, too.
+    drop(writeln!(io::stderr().lock(), "{line}"));
 }
 
 /// Is set when the parent closes the pipe, to have the child close, or has died.
