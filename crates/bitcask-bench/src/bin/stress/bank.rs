@@ -13,11 +13,13 @@ use bitcask::{Bitcask, ErrorKind, Snapshot, Transaction, WriteBatch};
 
 use crate::counts::Counts;
 use crate::random::Random;
-use crate::{Failure, Result};
+use crate::{Failure, Result, chores};
 
 const ACCOUNTS: u64 = 24;
 const BALANCE: u64 = 1000;
 const PREFIX: &[u8] = b"account/";
+/// One in so many transfers is followed by a pause.
+const PAUSE_EVERY: u64 = 100;
 /// Tellers of the bank.
 pub(crate) const TELLERS: u64 = 2;
 
@@ -153,6 +155,10 @@ impl Teller<'_> {
                 made += 1;
                 self.till.acknowledge(made)?;
                 self.counts.add("transfers", 1);
+            }
+            if self.random.one_in(PAUSE_EVERY) {
+                let pause = chores::millis(&mut self.random, 0, 20);
+                chores::wait(stop, pause);
             }
         }
         Ok(())

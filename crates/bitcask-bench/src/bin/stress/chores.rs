@@ -83,7 +83,7 @@ pub(crate) fn merge(
         }
         let steps = if random.one_in(4) { random.below(3) } else { u64::MAX };
         let mut told = 0;
-        let report = db.merge_with(|_| {
+        db.merge_with(|_| {
             told += 1;
             if told > steps || stop.load(Ordering::Relaxed) {
                 return ControlFlow::Break(());
@@ -91,7 +91,6 @@ pub(crate) fn merge(
             ControlFlow::Continue(())
         })?;
         counts.add("merges", 1);
-        counts.add("merged_MB", report.bytes_read >> 20);
     }
 }
 

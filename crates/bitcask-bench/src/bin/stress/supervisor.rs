@@ -142,12 +142,12 @@ fn progress(elapsed: Duration, writer: &Lives, reader: &Lives) -> String {
     let (written, read) = (writer.all(), reader.all());
     let count = |sums: &Sums, name: &str| sums.get(name).copied().unwrap_or(0);
     format!(
-        "{:>5} s: {} operations, {} changes, {} transfers, {} merges, {} refreshes, {} events, {} kills",
+        "{:>5} s: {} operations, {} changes, {} transfers, {} merge steps, {} refreshes, {} events, {} kills",
         elapsed.as_secs(),
         count(&written, "ops"),
         count(&written, "changes"),
         count(&written, "transfers"),
-        count(&written, "merges"),
+        count(&written, "merge_steps"),
         count(&read, "refreshes"),
         count(&read, "events"),
         writer.kills + reader.kills,

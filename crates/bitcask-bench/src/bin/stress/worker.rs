@@ -5,15 +5,17 @@ use std::time::{Duration, UNIX_EPOCH};
 
 use bitcask::{Bitcask, Expiry, WriteBatch};
 
-use crate::Result;
 use crate::account::{Span, check};
 use crate::counts::Counts;
 use crate::journal::{BATCH_MAX, Intent, Journal, Slot};
 use crate::plan::{KeyId, Kind, Mark, STREAMED_LEN, wall_ms};
 use crate::random::Random;
+use crate::{Result, chores};
 
 /// Values that expire live so long.
 const TTL_MS: std::ops::Range<u64> = 1..4000;
+/// One in so many operations is followed by a pause: merges and readers are to get on, too, on few cores.
+const PAUSE_EVERY: u64 = 100;
 /// Keys asked for at once.
 const ASKED_AT_ONCE: u64 = 20;
 
@@ -51,6 +53,10 @@ impl<'a> Worker<'a> {
                 _ => self.read_stream()?,
             }
             self.counts.add("ops", 1);
+            if self.random.one_in(PAUSE_EVERY) {
+                let pause = chores::millis(&mut self.random, 0, 20);
+                chores::wait(stop, pause);
+            }
         }
         Ok(())
     }

@@ -162,12 +162,15 @@ pub(crate) fn stop_with_parent() -> &'static AtomicBool {
 
 /// Tells the parent how much was done, until it is time to stop.
 fn report(db: &Bitcask, counts: &Counts, stop: &AtomicBool) -> Result<()> {
-    let mut conflicts = 0;
+    let mut last = [0; 3];
     while !stop.load(Ordering::Relaxed) {
         chores::wait(stop, REPORT_EVERY);
-        let now = db.stats()?.conflicts;
-        counts.add("conflicts", now - conflicts);
-        conflicts = now;
+        let stats = db.stats()?;
+        let now = [stats.conflicts, stats.merges, stats.reclaimed_bytes >> 20];
+        for (n, name) in ["conflicts", "merge_steps", "reclaimed_MB"].into_iter().enumerate() {
+            counts.add(name, now[n] - last[n]);
+        }
+        last = now;
         say(&counts.line())?;
     }
     Ok(())
