@@ -266,3 +266,34 @@ impl Engine {
         lock(&self.writer).mark_time(&self.dir)
     }
 }
+
+#[cfg(all(test, not(feature = "shuttle")))]
+mod tests {
+    use super::*;
+
+    /// A clock that has gone on by an hour whenever somebody looks again, as for a thread that was held up.
+    #[derive(Debug, Default)]
+    struct Hasty(AtomicU64);
+
+    const HOUR_MS: u64 = 3_600_000;
+
+    impl Clock for Hasty {
+        fn wall_ms(&self) -> u64 {
+            1_700_000_000_000 + self.0.fetch_add(HOUR_MS, Ordering::Relaxed)
+        }
+
+        fn monotonic_ns(&self) -> u64 {
+            self.0.fetch_add(HOUR_MS, Ordering::Relaxed) * 1_000_000
+        }
+    }
+
+    #[test]
+    fn a_thread_that_is_held_up_between_two_clocks_does_not_set_the_time_ahead() {
+        let clock = Arc::new(Hasty::default());
+        let time = StoreTime::new(clock.clone());
+        for _ in 0..10 {
+            let now_ms = time.now_ms();
+            assert!(now_ms <= clock.wall_ms(), "ahead");
+        }
+    }
+}

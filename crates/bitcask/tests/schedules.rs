@@ -10,6 +10,9 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 #![allow(clippy::print_stderr, reason = "tests print their seed")]
 
+#[path = "schedules/snapshots.rs"]
+mod snapshots;
+
 use std::collections::BTreeMap;
 use std::io;
 use std::mem::ManuallyDrop;

@@ -15,6 +15,7 @@ use std::ops::Range;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bitcask::fs::Fs as _;
 use bitcask::fs::sim::{SimClock, SimFs};
@@ -31,6 +32,7 @@ const TOMBSTONE: u16 = 2;
 const FRAME: u16 = 4;
 const MARK: u16 = 8;
 const END: u16 = 1 << 6;
+const EXPIRES: u16 = 1 << 8;
 /// No file of these tests is longer than 128 KiB, and the engine reads 256 KiB at a time.
 const ALLOCATION_MAX: usize = 1 << 20;
 
@@ -150,9 +152,10 @@ impl DataFile {
         while at + RECORD_HEADER_LEN <= bytes.len() && int::<2>(bytes, at + 4) != 0 {
             let flags = u16::try_from(int::<2>(bytes, at + 4)).unwrap();
             let key_len = size(int::<2>(bytes, at + 6));
-            let len = RECORD_HEADER_LEN + key_len + size(int::<4>(bytes, at + 8));
+            let header_len = RECORD_HEADER_LEN + if flags & EXPIRES != 0 { 8 } else { 0 };
+            let len = header_len + key_len + size(int::<4>(bytes, at + 8));
             let end = at + len.next_multiple_of(4);
-            let value = &bytes[at + RECORD_HEADER_LEN + key_len..at + len];
+            let value = &bytes[at + header_len + key_len..at + len];
             let mark = (flags & MARK != 0)
                 .then(|| ((int::<8>(value, 0), int::<8>(value, 8)), low32(int::<4>(value, 16))));
             let batch_end = if flags & FRAME != 0 { end + size(int::<8>(value, 8)) } else { end };
@@ -187,7 +190,8 @@ impl Hint {
     fn decode(bytes: &[u8], file: &DataFile) -> Option<Self> {
         let header = bytes.get(..HEADER_LEN)?;
         let crc = crc32c::crc32c(&header[..60]);
-        let blocks = int::<8>(header, 32).div_ceil(170);
+        let per_block = if int::<2>(header, 8) == 2 { 127 } else { 170 };
+        let blocks = int::<8>(header, 32).div_ceil(per_block);
         let is_its = u64::from(crc) == int::<4>(header, 60)
             && file.id == int::<8>(header, 16)
             && bytes.len() as u64 == HEADER_LEN as u64 + blocks * BLOCK_LEN as u64;
@@ -477,6 +481,14 @@ impl Recorder {
         self.write(&[(key.as_ref(), Some(value.as_ref()))]);
     }
 
+    /// A value that expires in a year, or that has expired when it is written, which is as if it were a deletion.
+    fn put_until(&mut self, key: &str, value: &str, expired: bool) {
+        let ttl = Duration::from_secs(if expired { 0 } else { 365 * 24 * 3600 });
+        self.db.put_with(key.as_bytes(), value.as_bytes(), ttl).unwrap();
+        let value = (!expired).then(|| value.into());
+        self.history.push(vec![(self.db.stats().unwrap().seq, key.into(), value)]);
+    }
+
     fn delete(&mut self, key: impl AsRef<[u8]>) {
         self.write(&[(key.as_ref(), None)]);
     }
@@ -701,6 +713,42 @@ fn damage_to_a_killed_store_is_refused_below_the_last_mark_and_cut_above() {
 fn damage_to_a_merged_store_is_refused_or_told_at_the_key() {
     let mut sweep = Sweep::default();
     for store in [merged_store(3).close(), merged_store(4).kill()] {
+        sweep.files(&store, &store.image, |_| true);
+        sweep.files(&store, &store.without_hints(), |_| true);
+    }
+    sweep.finish();
+}
+
+/// Values that expire, some of which have, in front of older ones; two finished files with hints of version 2.
+fn expiring_store(seed: u64) -> Recorder {
+    let mut store = Recorder::new(new_disk(seed));
+    for key in ["a", "b", "c"] {
+        store.put(key, "older");
+    }
+    store.put_until("a", "hides what is older", true);
+    store.put("long", [b'x'; 3500]);
+    store.put_until("b", "hides what is older, from another file", true);
+    store.put_until("c", "will expire", false);
+    store.put_until("only", "will expire", false);
+    store.put("c", "does not expire");
+    store.put_until("c", "will expire", false);
+    store
+}
+
+#[test]
+fn damage_to_a_store_of_keys_that_expire_is_refused_or_told_and_brings_back_nothing_older() {
+    let mut sweep = Sweep::default();
+    let merged = || {
+        let mut store = expiring_store(8);
+        store.put("long", [b'y'; 3500]);
+        store.merge();
+        store.put_until("only", "expired in the file that goes on", true);
+        store
+    };
+    for store in [expiring_store(7).close(), merged().close(), merged().kill()] {
+        let expiring =
+            |(name, bytes): (&String, &Arc<Vec<u8>>)| name.ends_with("hint") && bytes[8] == 2;
+        assert!(store.image.iter().any(expiring), "a hint of version 2");
         sweep.files(&store, &store.image, |_| true);
         sweep.files(&store, &store.without_hints(), |_| true);
     }

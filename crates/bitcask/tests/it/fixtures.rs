@@ -1,16 +1,17 @@
 //! Stores written by earlier versions: they open, hold what they held, and can be merged.
 //!
 //! `tests/fixtures/vN` is a store of format version N, with what it holds in `expected.txt`: keys and values in hex.
-//! `UPDATE_FIXTURES=1 cargo test -p bitcask --test it fixtures` writes that of the version of today anew, which is
-//! done once, before a release; those of earlier versions never change again.
+//! `UPDATE_FIXTURES=v1_expiry cargo test -p bitcask --test it fixtures` writes one of the version of today anew (1: all),
+//! which is done once, before a release; those of earlier versions never change again.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use bitcask::{Bitcask, MergePolicy, Options, WriteBatch};
+use bitcask::{Bitcask, Expiry, MergePolicy, Options, WriteBatch};
 
 use crate::basics::TempDir;
 
@@ -74,7 +75,53 @@ fn write_store(dir: &Path) -> Contents {
     contents
 }
 
-fn update(dir: &Path) {
+/// When what `write_expiring_store` writes expires that is not gone at once: in the year 2200.
+fn far() -> SystemTime {
+    UNIX_EPOCH + Duration::from_secs(7_258_118_400)
+}
+
+/// Writes a store whose keys expire: merged, finished and active files with hints of version 2, and one without.
+fn write_expiring_store(dir: &Path) -> Contents {
+    let mut contents = Contents::new();
+    let db = options().open(dir).unwrap();
+    let past = UNIX_EPOCH + Duration::from_secs(1);
+    for n in 0..60 {
+        put(&db, &mut contents, format!("older {n}"), "older");
+    }
+    db.put_with(b"filler", &[b'x'; 900], past).unwrap();
+    for n in (0..60).step_by(7) {
+        let key = format!("older {n}");
+        db.put_with(key.as_bytes(), b"expired", past).unwrap();
+        contents.remove(key.as_bytes());
+    }
+    db.merge().unwrap();
+    for n in 0..60 {
+        let (key, value) = (format!("older {n}"), format!("newer {n}"));
+        match n % 6 {
+            0 => {
+                db.put_with(key.as_bytes(), value.as_bytes(), far()).unwrap();
+                contents.insert(key.into(), value.into());
+            }
+            1 => {
+                db.put_with(key.as_bytes(), value.as_bytes(), past).unwrap();
+                contents.remove(key.as_bytes());
+            }
+            2 => put(&db, &mut contents, key, value),
+            _ => {}
+        }
+    }
+    put(&db, &mut contents, "long", "long value ".repeat(200));
+    let mut batch = WriteBatch::new();
+    batch.put_with("batch 1", "one", far()).put("batch 2", "two").put_with("older 3", "", past);
+    db.write(&batch).unwrap();
+    contents.remove(&b"older 3"[..]);
+    contents.insert(b"batch 1".into(), b"one".into());
+    contents.insert(b"batch 2".into(), b"two".into());
+    db.close().unwrap();
+    contents
+}
+
+fn update(dir: &Path, write_store: fn(&Path) -> Contents) {
     drop(fs::remove_dir_all(dir));
     let contents = write_store(dir);
     fs::remove_file(dir.join("LOCK")).unwrap();
@@ -125,9 +172,29 @@ fn with_extension(dir: &Path, extension: &str) -> usize {
 
 #[test]
 fn a_store_of_version_1_opens_holds_what_it_held_and_can_be_merged() {
-    let fixture = Path::new(FIXTURES).join("v1");
-    if std::env::var_os("UPDATE_FIXTURES").is_some() {
-        update(&fixture);
+    check_fixture("v1", write_store);
+}
+
+#[test]
+fn a_store_of_version_1_whose_keys_expire_opens_holds_what_it_held_and_can_be_merged() {
+    let is_expiring = |path: &PathBuf| {
+        path.extension().is_some_and(|e| e == "hint") && fs::read(path).unwrap()[8] == 2
+    };
+    let dir = check_fixture("v1_expiry", write_expiring_store);
+    assert!(files_of(&dir).iter().filter(|path| is_expiring(path)).count() >= 2);
+    let copy = copied(&dir, "fixture-expiry");
+    let db = options().open(copy.path()).unwrap();
+    assert_eq!(db.expires_at(b"older 6").unwrap(), Some(Expiry::At(far())));
+    assert_eq!(db.expires_at(b"batch 1").unwrap(), Some(Expiry::At(far())));
+    assert_eq!(db.expires_at(b"batch 2").unwrap(), Some(Expiry::Never));
+    assert_eq!(db.expires_at(b"older 1").unwrap(), None);
+}
+
+/// Opens and merges copies of a fixture.
+fn check_fixture(name: &str, write_store: fn(&Path) -> Contents) -> PathBuf {
+    let fixture = Path::new(FIXTURES).join(name);
+    if std::env::var_os("UPDATE_FIXTURES").is_some_and(|which| which == "1" || which == *name) {
+        update(&fixture, write_store);
     }
     let contents = expected(&fixture);
     assert!(contents.len() > 20);
@@ -137,7 +204,7 @@ fn a_store_of_version_1_opens_holds_what_it_held_and_can_be_merged() {
     assert!(bytes < BYTES_MAX, "{bytes} bytes");
 
     for hints in [true, false] {
-        let dir = copied(&fixture, &format!("fixture-v1-{hints}"));
+        let dir = copied(&fixture, &format!("fixture-{name}-{hints}"));
         let data = with_extension(dir.path(), "data") + with_extension(dir.path(), "merged");
         assert_eq!(with_extension(dir.path(), "hint"), data);
         if !hints {
@@ -158,4 +225,5 @@ fn a_store_of_version_1_opens_holds_what_it_held_and_can_be_merged() {
         check(&db, &contents);
         assert_eq!(db.recovery().scanned_files, 0);
     }
+    fixture
 }

@@ -5,15 +5,19 @@
 //! --test it scripts` writes the outputs anew; the diff is then reviewed like code.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
+use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, UNIX_EPOCH};
 
 use bitcask::fs::Fs;
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, Durability, Error, IoMode, MergePolicy, Options, WriteBatch};
+use bitcask::{
+    Bitcask, Durability, Error, Expiry, IoMode, Keys, MergePolicy, Options, Snapshot,
+    SnapshotStats, Value, WriteBatch,
+};
 
 const DIR: &str = "db";
 
@@ -22,6 +26,8 @@ struct World {
     fs: SimFs,
     clock: SimClock,
     db: Option<Bitcask>,
+    /// Snapshots that live, by the names that the script gives them.
+    snapshots: BTreeMap<String, Snapshot>,
 }
 
 type Outcome = Result<String, Error>;
@@ -30,7 +36,7 @@ impl World {
     fn new() -> Self {
         let fs = SimFs::new(1);
         fs.set_write_back(0);
-        Self { fs, clock: SimClock::new(1_700_000_000_000), db: None }
+        Self { fs, clock: SimClock::new(1_700_000_000_000), db: None, snapshots: BTreeMap::new() }
     }
 
     /// Runs one line, and gives what it prints.
@@ -48,8 +54,10 @@ impl World {
         if command == "open" {
             return Some(self.open(arguments));
         }
-        let known =
-            ["batch", "close", "delete", "get", "keys", "merge", "put", "stats", "sync", "tick"];
+        let known = [
+            "batch", "close", "delete", "get", "keys", "merge", "persist", "put", "snapshot",
+            "stats", "sync", "tick",
+        ];
         if !known.contains(&command) {
             return None;
         }
@@ -58,14 +66,29 @@ impl World {
         Some(match command {
             "put" => {
                 let (key, value) = pair(arguments[0]);
-                db.put(&key, &value).map(ok)
+                match arguments.get(1).map(|argument| pair(argument)) {
+                    None => db.put(&key, &value).map(ok),
+                    Some((name, ms)) => {
+                        assert_eq!(name, b"ttl");
+                        let ttl = Duration::from_millis(int(str::from_utf8(&ms).unwrap()));
+                        db.put_with(&key, &value, ttl).map(ok)
+                    }
+                }
             }
+            "persist" => db
+                .persist(arguments[0].as_bytes())
+                .map(|there| if there { "ok" } else { "not there" }.into()),
+            "snapshot" => db.snapshot().map(|snapshot| {
+                let text = format!("at {}, {} keys", snapshot.seq(), snapshot.len());
+                self.snapshots.insert(arguments[0].into(), snapshot);
+                text
+            }),
             "get" => arguments.iter().map(|key| get(&db, key)).collect(),
             "delete" => db
                 .delete(arguments[0].as_bytes())
                 .map(|there| if there { "ok" } else { "not there" }.into()),
             "batch" => db.write(&batch(arguments)).map(ok),
-            "keys" => keys(&db),
+            "keys" => shown_keys(db.keys()),
             "sync" => db.sync().map(ok),
             "merge" => db.merge().map(|report| format!("{report:?}")),
             "tick" => db.tick().map(ok),
@@ -116,6 +139,12 @@ impl World {
         let path = || Path::new(DIR).join(arguments[0]);
         match command {
             "kill" => self.leave(self.fs.kill()),
+            // What a snapshot holds of some keys, or all that it holds.
+            "see" => return self.see(arguments),
+            "release" => {
+                drop(self.snapshots.remove(arguments[0]).expect("a snapshot of this name"))
+            }
+            "wall" => self.clock.step_wall_ms(arguments[0].parse().unwrap()),
             "crash" => self.leave(self.fs.crash(int(arguments[0]))),
             "advance" => self.clock.advance(Duration::from_millis(int(arguments[0]))),
             "flip" => {
@@ -133,6 +162,15 @@ impl World {
             other => panic!("unknown command {other}"),
         }
         "ok".into()
+    }
+
+    fn see(&self, arguments: &[&str]) -> String {
+        let snapshot = &self.snapshots[arguments[0]];
+        let get = |key: &&str| shown_get(key, snapshot.get(key.as_bytes()));
+        match &arguments[1..] {
+            [] => shown_keys(snapshot.keys()).unwrap_or_else(|e| format!("error {e:?}")),
+            keys => keys.iter().map(get).collect(),
+        }
     }
 
     /// Goes on with another disk, as after the death of the process.
@@ -180,16 +218,24 @@ fn shown(bytes: &[u8]) -> String {
     }
 }
 
+/// The value of a key, and when it expires.
 fn get(db: &Bitcask, key: &str) -> Outcome {
-    Ok(match db.get(key.as_bytes()) {
+    let text = shown_get(key, db.get(key.as_bytes()));
+    let Ok(Some(Expiry::At(time))) = db.expires_at(key.as_bytes()) else { return Ok(text) };
+    let ms = time.duration_since(UNIX_EPOCH).unwrap().as_millis();
+    Ok(format!("{}, until {ms}\n", text.trim_end()))
+}
+
+fn shown_get(key: &str, value: Result<Option<Value>, Error>) -> String {
+    match value {
         Ok(Some(value)) => format!("{key} = {}\n", shown(&value)),
         Ok(None) => format!("{key}: none\n"),
         Err(e) => format!("{key}: error {e:?}\n"),
-    })
+    }
 }
 
-fn keys(db: &Bitcask) -> Outcome {
-    let mut keys = db.keys().collect::<Result<Vec<_>, _>>()?;
+fn shown_keys(keys: Keys) -> Outcome {
+    let mut keys = keys.collect::<Result<Vec<_>, _>>()?;
     keys.sort();
     let keys: Vec<_> = keys.iter().map(|key| shown(key)).collect();
     Ok(format!("{}: {}", keys.len(), keys.join(" ")))
@@ -210,6 +256,15 @@ fn stats(db: &Bitcask) -> Outcome {
             file.tombstone_bytes
         )
         .expect("a string takes all");
+    }
+    let stats = db.stats()?;
+    if stats.expiring_keys > 0 {
+        writeln!(text, "{} keys, {} expire", stats.keys, stats.expiring_keys)
+            .expect("a string takes all");
+    }
+    for SnapshotStats { seq, kept_records, kept_bytes, .. } in stats.snapshots {
+        writeln!(text, "snapshot at {seq}: keeps {kept_records} records, {kept_bytes} bytes")
+            .expect("a string takes all");
     }
     Ok(text)
 }
@@ -271,7 +326,7 @@ fn scripts() -> Vec<PathBuf> {
 fn every_script_prints_what_it_recorded() {
     let update = std::env::var_os("UPDATE_GOLDENFILES").is_some();
     let scripts = scripts();
-    assert!(scripts.len() >= 9, "{scripts:?}");
+    assert!(scripts.len() >= 14, "{scripts:?}");
     for path in scripts {
         let recorded = fs::read_to_string(&path).unwrap();
         let replayed = replay(&recorded);

@@ -334,7 +334,7 @@ fn a_key_that_expired_stays_away_when_the_record_that_says_so_is_lost() {
     let db = open(&fs, 0).open(DIR).unwrap();
     db.put(b"k", b"old").unwrap();
     db.put(b"filler", &[b'x'; 3900]).unwrap();
-    db.put_with(b"k", b"for an hour", std::time::Duration::from_secs(3600)).unwrap();
+    db.put_with(b"k", b"for an hour", Duration::from_secs(3600)).unwrap();
     db.put(b"filler", &[b'y'; 3900]).unwrap();
     db.put(b"filler", &[b'z'; 3900]).unwrap();
     db.close().unwrap();

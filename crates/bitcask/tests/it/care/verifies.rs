@@ -254,7 +254,7 @@ fn a_store_that_is_written_and_merged_meanwhile_is_clean() {
     for mode in [IoMode::Mapped, IoMode::Plain] {
         let dir = TempDir::new(&format!("verify-{mode:?}"));
         let merge = MergePolicy {
-            check_interval: std::time::Duration::from_millis(5),
+            check_interval: Duration::from_millis(5),
             dead_ratio_trigger: 0.1,
             dead_ratio_threshold: 0.1,
             ..MergePolicy::default()
