@@ -9,6 +9,7 @@
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::directory::Directory;
@@ -20,6 +21,7 @@ use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::hint::{HINT_HEADER_LEN, HintEntry};
 use crate::hint_check::{HintFault, WholeHint, speaks_of};
 use crate::sync::atomic::Ordering;
+use crate::sync::lock;
 use crate::walk::{Gap, Inventory, Walker, inventory, read_patiently};
 
 /// How to verify.
@@ -123,7 +125,12 @@ impl Engine {
         }
         let clock = &self.dir.clock;
         let (mut due_ns, mut seen) = (clock.monotonic_ns(), 0);
-        verify(&self.dir, &mut |progress| {
+        let files = {
+            // Between changes: no file ends within a batch.
+            let _writer = lock(&self.writer);
+            self.dir.files.files().into_iter().map(Stretch::of).collect()
+        };
+        verify(&self.dir, files, &mut |progress| {
             if on_progress(progress).is_break() || self.check_open().is_err() {
                 return ControlFlow::Break(());
             }
@@ -147,14 +154,33 @@ impl Engine {
     }
 }
 
-/// Reads all files of an open store.
-pub(crate) fn verify(dir: &Directory, on_progress: OnProgress<'_>) -> Result<VerifyReport> {
-    let files = dir.files.files();
-    let bytes = files.iter().map(|data| data.len.load(Ordering::Acquire)).sum();
+/// A file, and how much of it is to be read.
+struct Stretch {
+    data: Arc<DataFile>,
+    sealed: bool,
+    len: u64,
+}
+
+impl Stretch {
+    fn of(data: Arc<DataFile>) -> Self {
+        // In this order: what is sealed has its last length.
+        let sealed = data.sealed.load(Ordering::Acquire);
+        let len = data.len.load(Ordering::Acquire);
+        Self { data, sealed, len }
+    }
+}
+
+/// Reads files of an open store.
+fn verify(
+    dir: &Directory,
+    files: Vec<Stretch>,
+    on_progress: OnProgress<'_>,
+) -> Result<VerifyReport> {
+    let bytes = files.iter().map(|file| file.len).sum();
     let progress = VerifyProgress { files: files.len(), bytes, ..VerifyProgress::default() };
     let mut verifier = Verifier { dir, on_progress, progress, report: VerifyReport::default() };
-    for data in &files {
-        if verifier.check(data)?.is_break() {
+    for file in &files {
+        if verifier.check(file)?.is_break() {
             verifier.report.stopped = true;
             break;
         }
@@ -172,10 +198,9 @@ struct Verifier<'a> {
 }
 
 impl Verifier<'_> {
-    fn check(&mut self, data: &DataFile) -> Result<ControlFlow<()>> {
-        // In this order: what is sealed has its last length.
-        let sealed = data.sealed.load(Ordering::Acquire);
-        let len = data.len.load(Ordering::Acquire);
+    fn check(&mut self, stretch: &Stretch) -> Result<ControlFlow<()>> {
+        let Stretch { data, sealed, len } = stretch;
+        let (sealed, len) = (*sealed, *len);
         let file = match self.dir.fs.open(&data.path, Access::Read) {
             Ok(file) => file,
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => {
