@@ -293,3 +293,27 @@ fn a_store_that_is_written_and_merged_meanwhile_is_clean() {
         });
     }
 }
+
+/// A file's length moves record by record, also within a batch.
+#[test]
+fn a_batch_that_is_being_written_is_not_damage() {
+    let dir = TempDir::new("verify-batches");
+    let db = Options::new().max_file_size(1 << 20).open(dir.path()).unwrap();
+    let stop = AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            let mut n = 0_u64;
+            while !stop.load(Ordering::Relaxed) {
+                let mut batch = WriteBatch::new();
+                for member in 0..40 {
+                    n += 1;
+                    batch.put(format!("key{}", n % 500), vec![member; 700]);
+                }
+                db.write(&batch).unwrap();
+            }
+        });
+        let damage: Vec<_> = (0..40).flat_map(|_| db.verify().unwrap().damage).collect();
+        stop.store(true, Ordering::Relaxed);
+        assert_eq!(damage, []);
+    });
+}
