@@ -383,7 +383,7 @@ impl Engine {
     /// Syncs, writes that down in the log and syncs that. The next open then knows that all is well.
     fn close_log(&self) -> Result<()> {
         // The next opening may then not know how late it was, and that is all.
-        if let Err(e) = self.note_time() {
+        if let Err(e) = self.drop_expired().and_then(|()| self.note_time()) {
             tracing::warn!(error = ?e, "cannot write down what time it is");
         }
         self.sync_all()?;

@@ -138,7 +138,7 @@ impl Life {
             }
             Step::Tick | Step::Reopen => {
                 self.oracle.synced();
-                self.oracle.recorded_ms = self.oracle.now_ms;
+                self.oracle.record_time();
             }
             Step::Sync | Step::Merge | Step::MergePart(_) => self.oracle.synced(),
             Step::Wait(_) | Step::Freeze | Step::Thaw(_) => {}

@@ -206,6 +206,16 @@ impl Oracle {
         self.histories.dedup();
     }
 
+    /// The store was asked to write down how late it is. It does if a key has expired.
+    pub(super) fn record_time(&mut self) {
+        let now_ms = self.now_ms;
+        let last =
+            |history: &Vec<Contents>| history.last().is_some_and(|c| c.holds_expired(now_ms));
+        if self.histories.iter().any(last) {
+            self.recorded_ms = now_ms;
+        }
+    }
+
     /// Whether the store may hold this now.
     pub(super) fn allows_now(&self, contents: &Contents) -> bool {
         self.now().any(|now| now == *contents)
