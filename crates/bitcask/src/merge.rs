@@ -234,7 +234,11 @@ impl Engine {
 
     /// The inputs' tombstones, and values that have expired at `time_ms`, that may still hide an older record in another
     /// file; or in their own, if a snapshot may have it copied.
-    fn tombstones_needed(&self, inputs: &[Arc<DataFile>], time_ms: u64) -> Result<Needed> {
+    fn tombstones_needed(
+        &self,
+        inputs: &[Arc<DataFile>],
+        time_ms: u64,
+    ) -> std::result::Result<Needed, Stop> {
         let mut needed = Needed::new();
         let snapshots = self.dir.snapshots.any();
         for input in inputs {
@@ -243,10 +247,15 @@ impl Engine {
                 None => None,
             };
             let Some(tombstones) = tombstones else {
-                return Err(Error::corrupt("the hint file is gone or damaged", &input.path, 0));
+                let what = "the hint file is gone or damaged";
+                return Err(Error::corrupt(what, &input.path, 0).into());
             };
             let Some(seq_max) = tombstones.iter().map(|&(_, seq)| seq).max() else { continue };
             for other in self.dir.files.files() {
+                // With many files this takes long, and whoever closes the store waits for it.
+                if self.keeper.is_stopped() {
+                    return Err(Stop::Asked);
+                }
                 let newer = other.seq_min.load(Ordering::Acquire) > seq_max;
                 if (other.id != input.id || snapshots) && !newer {
                     let is_input = inputs.iter().any(|input| input.id == other.id);

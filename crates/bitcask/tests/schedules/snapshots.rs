@@ -60,7 +60,8 @@ fn snapshots_during_writes_and_merges() {
         world.write_together(&[1, 0]).unwrap();
         world.write(2).unwrap();
     });
-    let merger = spawn(&world, |world| (0..2).for_each(|_| drop(world.db().merge().unwrap())));
+    let merger =
+        spawn(&world, |world| (0..2).for_each(|_| world.db().merge().map(|_| ()).unwrap()));
     let lookers = [3, 1].map(|times| {
         spawn(&world, move |world| (0..2).for_each(|_| look_at_one_moment(world, times)))
     });
@@ -119,7 +120,7 @@ fn snapshots_end_during_a_merge() {
         threads.push(thread::spawn(move || drop(snapshot)));
     }
     let merging = db.clone();
-    threads.push(thread::spawn(move || drop(merging.merge().unwrap())));
+    threads.push(thread::spawn(move || merging.merge().map(|_| ()).unwrap()));
     let writing = db.clone();
     threads.push(thread::spawn(move || writing.put(b"live", b"").unwrap()));
     join(threads);
@@ -128,7 +129,7 @@ fn snapshots_end_during_a_merge() {
     for db in [db, image] {
         assert!(db.get(b"x").unwrap().is_none() && db.get(b"y").unwrap().is_none(), "came back");
         assert_eq!(db.len().unwrap(), 2);
-        (0..3).for_each(|_| drop(db.merge().unwrap()));
+        (0..3).for_each(|_| db.merge().map(|_| ()).unwrap());
         assert_eq!(db.stats().unwrap().dead_bytes(), 0);
     }
 }
