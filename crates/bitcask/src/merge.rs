@@ -234,11 +234,7 @@ impl Engine {
 
     /// The inputs' tombstones, and values that have expired at `time_ms`, that may still hide an older record in another
     /// file; or in their own, if a snapshot may have it copied.
-    fn tombstones_needed(
-        &self,
-        inputs: &[Arc<DataFile>],
-        time_ms: u64,
-    ) -> std::result::Result<Needed, Stop> {
+    fn tombstones_needed(&self, inputs: &[Arc<DataFile>], time_ms: u64) -> StepResult<Needed> {
         let mut needed = Needed::new();
         let snapshots = self.dir.snapshots.any();
         for input in inputs {
@@ -247,8 +243,7 @@ impl Engine {
                 None => None,
             };
             let Some(tombstones) = tombstones else {
-                let what = "the hint file is gone or damaged";
-                return Err(Error::corrupt(what, &input.path, 0).into());
+                return Err(Error::corrupt("the hint is gone or damaged", &input.path, 0).into());
             };
             let Some(seq_max) = tombstones.iter().map(|&(_, seq)| seq).max() else { continue };
             for other in self.dir.files.files() {
@@ -303,6 +298,8 @@ impl Engine {
         Ok(hint.filter(|hint| hint.header.seed == file.seed && hint.header.ended))
     }
 }
+
+type StepResult<T> = std::result::Result<T, Stop>;
 
 /// Why a step ended early.
 enum Stop {
@@ -364,7 +361,7 @@ impl<'a> Job<'a> {
         Ok(())
     }
 
-    fn step(&mut self, inputs: &[Arc<DataFile>]) -> std::result::Result<(), Stop> {
+    fn step(&mut self, inputs: &[Arc<DataFile>]) -> StepResult<()> {
         let live_bytes = inputs.iter().map(|input| live_bytes(input)).sum();
         let engine = self.engine;
         let dir = &engine.dir;
@@ -406,7 +403,7 @@ impl<'a> Job<'a> {
         needed: &(Needed, u64),
         live_bytes: u64,
         output: &mut Option<Output>,
-    ) -> std::result::Result<(), Stop> {
+    ) -> StepResult<()> {
         let dir = &self.engine.dir;
         let file = dir.open_file(&input.path)?;
         let mut scanner = Scanner::from_start(&*file, &input.path, input.seed)?;
@@ -456,7 +453,7 @@ impl<'a> Job<'a> {
     }
 
     /// Reports progress, and waits as pause and rate ask for.
-    fn advance(&mut self, bytes: u64, output: Option<&Output>) -> std::result::Result<(), Stop> {
+    fn advance(&mut self, bytes: u64, output: Option<&Output>) -> StepResult<()> {
         let engine = self.engine;
         self.progress.bytes_read += bytes;
         self.progress.bytes_written = self.report.bytes_written + output.map_or(0, |o| o.end);
