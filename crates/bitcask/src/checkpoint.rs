@@ -20,6 +20,7 @@ use std::path::{Path, PathBuf};
 use crate::engine::Engine;
 use crate::error::{Error, Result};
 use crate::fs::{Access, File, read_full_at, write_all_at};
+use crate::keeper::Stop;
 use crate::staging::{Staging, cannot_link};
 use crate::survey::Listing;
 use crate::sync::atomic::Ordering;
@@ -91,18 +92,6 @@ struct Gathering<'a> {
     progress: CheckpointProgress,
     on_progress: OnProgress<'a>,
     report: CheckpointReport,
-}
-
-/// Why it ended early.
-enum Stop {
-    Asked,
-    Failed(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
 }
 
 impl Engine {

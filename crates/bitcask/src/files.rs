@@ -179,9 +179,7 @@ impl DataFile {
         place: Place,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Record<'a>> {
-        let offset = place.offset(self.first_chunk);
-        let bytes = self.bytes(offset, scratch)?;
-        record::decode(bytes, offset, self.seed).map_err(|fault| self.fault(offset, fault))
+        self.record_by(place, scratch, |bytes, offset| record::decode(bytes, offset, self.seed))
     }
 
     /// The record at `place` without a look at its checksum.
@@ -190,9 +188,7 @@ impl DataFile {
         place: Place,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Record<'a>> {
-        let offset = place.offset(self.first_chunk);
-        let bytes = self.bytes(offset, scratch)?;
-        record::parse(bytes).map_err(|fault| self.fault(offset, fault))
+        self.record_by(place, scratch, |bytes, _| record::parse(bytes))
     }
 
     /// The record at `place`, without a look at its checksum if its value is stored as it is.
@@ -201,13 +197,23 @@ impl DataFile {
         place: Place,
         scratch: &'a mut Vec<u8>,
     ) -> Result<Record<'a>> {
-        let offset = place.offset(self.first_chunk);
-        let bytes = self.bytes(offset, scratch)?;
-        let record = match record::parse(bytes) {
+        self.record_by(place, scratch, |bytes, offset| match record::parse(bytes) {
             Ok(record) if record.flags.is_compressed() => record::decode(bytes, offset, self.seed),
             record => record,
-        };
-        record.map_err(|fault| self.fault(offset, fault))
+        })
+    }
+
+    /// The record at `place` as `read` takes it from its bytes and offset.
+    #[inline]
+    fn record_by<'a>(
+        &'a self,
+        place: Place,
+        scratch: &'a mut Vec<u8>,
+        read: impl FnOnce(&'a [u8], u64) -> std::result::Result<Record<'a>, Fault>,
+    ) -> Result<Record<'a>> {
+        let offset = place.offset(self.first_chunk);
+        let bytes = self.bytes(offset, scratch)?;
+        read(bytes, offset).map_err(|fault| self.fault(offset, fault))
     }
 
     /// Bytes that begin with the record at `offset`, all of it.

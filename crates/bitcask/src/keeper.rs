@@ -161,6 +161,18 @@ impl Keeper {
     }
 }
 
+/// Why long work ended early.
+pub(crate) enum Stop {
+    Asked,
+    Failed(Error),
+}
+
+impl From<Error> for Stop {
+    fn from(error: Error) -> Self {
+        Self::Failed(error)
+    }
+}
+
 /// Why a sleep ended.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Wake {

@@ -32,6 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::header::FileKind;
 use crate::hint::{HintCursor, HintEntry, HintFile};
+use crate::keeper::Stop;
 use crate::keydir::Relocated;
 use crate::merged_file::{HiddenIn, Origin, Output};
 use crate::name;
@@ -300,18 +301,6 @@ impl Engine {
 }
 
 type StepResult<T> = std::result::Result<T, Stop>;
-
-/// Why a step ended early.
-enum Stop {
-    Asked,
-    Failed(Error),
-}
-
-impl From<Error> for Stop {
-    fn from(error: Error) -> Self {
-        Self::Failed(error)
-    }
-}
 
 impl<'a> Job<'a> {
     fn new(engine: &'a Engine, on_progress: OnProgress<'a>) -> Self {
