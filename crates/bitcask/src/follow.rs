@@ -105,19 +105,23 @@ impl Follower {
 
     fn from_seq_in(dir: &Directory, listing: &Listing, seq: u64) -> Result<Self> {
         let seen = seq.saturating_sub(1);
-        let mut oldest = None;
+        let (mut oldest, mut start) = (None, None);
         for &id in listing.logs.iter().rev() {
             let Some((header, file)) = open_log(dir, id)? else { continue };
             if header.next_seq <= seq.max(1) {
-                return Ok(Self {
-                    behind: id,
-                    current: Some(file),
-                    seen,
-                    torn: None,
-                    stuck: (0, 0),
-                });
+                // A file without a record is dropped if the one before it turns out to have no end: begin before it.
+                let has_record =
+                    Scanner::from_start(&*file.file, &file.path, file.seed)?.next()?.is_some();
+                start = Some(file);
+                if has_record {
+                    break;
+                }
             }
             oldest = Some(header.next_seq);
+        }
+        if let Some(file) = start {
+            let (behind, current) = (file.id, Some(file));
+            return Ok(Self { behind, current, seen, torn: None, stuck: (0, 0) });
         }
         // With no log left, what was merged tells how long it was.
         if let (None, Some(&id)) = (oldest, listing.merged.last()) {

@@ -337,6 +337,8 @@ pub(crate) struct HintCursor<'a> {
     hint: &'a HintFile,
     next_block: u64,
     blocks_ahead: u64,
+    /// Whether to look for a hash that is farther ahead, rather than to read all up to it.
+    jumps: bool,
     entries: std::vec::IntoIter<HintEntry>,
 }
 
@@ -347,14 +349,21 @@ impl<'a> HintCursor<'a> {
         hash: u64,
     ) -> Result<std::result::Result<Self, Unsound>> {
         let Ok(next_block) = hint.first_block_for(hash)? else { return Ok(Err(Unsound)) };
-        let mut cursor =
-            Self { hint, next_block, blocks_ahead: BLOCKS_AHEAD, entries: Vec::new().into_iter() };
+        let mut cursor = Self::at_block(hint, next_block, false);
         Ok(cursor.skip_below(hash)?.map(|()| cursor))
     }
 
-    /// For a few look-ups in rising order of hashes.
-    pub(crate) fn for_search(hint: &'a HintFile) -> Self {
-        Self { hint, next_block: 0, blocks_ahead: 1, entries: Vec::new().into_iter() }
+    /// For so many look-ups in rising order of hashes: reads everything once, or, if it takes fewer reads, searches.
+    pub(crate) fn for_search(hint: &'a HintFile, lookups: u64) -> Self {
+        let blocks = hint.header.block_count();
+        let reads_each = u64::from(blocks.max(2).ilog2()) + 1;
+        let jumps = lookups.saturating_mul(reads_each) < blocks.div_ceil(BLOCKS_AHEAD);
+        Self::at_block(hint, 0, jumps)
+    }
+
+    fn at_block(hint: &'a HintFile, next_block: u64, jumps: bool) -> Self {
+        let blocks_ahead = if jumps { 1 } else { BLOCKS_AHEAD };
+        Self { hint, next_block, blocks_ahead, jumps, entries: Vec::new().into_iter() }
     }
 
     /// The next entry, without moving on.
@@ -397,23 +406,22 @@ impl<'a> HintCursor<'a> {
         }
     }
 
-    /// Whether there is an entry of `hash` that `is_older`. Must be asked in rising order of hashes; jumps over the blocks
-    /// between.
+    /// Whether there is an entry of `hash` that `is_older`. Must be asked in rising order of hashes.
     pub(crate) fn has_older(
         &mut self,
         hash: u64,
         is_older: impl Fn(&HintEntry) -> bool,
     ) -> Result<std::result::Result<bool, Unsound>> {
         let behind = self.entries.as_slice().last().is_none_or(|entry| entry.hash < hash);
-        if behind {
+        if behind && self.jumps {
             let Ok(block) = self.hint.first_block_for(hash)? else { return Ok(Err(Unsound)) };
             if block >= self.next_block {
                 self.next_block = block;
                 self.entries = Vec::new().into_iter();
             }
-            if self.skip_below(hash)?.is_err() {
-                return Ok(Err(Unsound));
-            }
+        }
+        if behind && self.skip_below(hash)?.is_err() {
+            return Ok(Err(Unsound));
         }
         // Entries of one hash may go on in the next block, and the same hash may be asked for again: look, and
         // leave the cursor where it is.
@@ -431,5 +439,46 @@ impl<'a> HintCursor<'a> {
             block += 1;
         }
         Ok(Ok(found))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::fs::sim::SimFs;
+
+    #[test]
+    fn a_search_finds_what_is_older_whether_it_jumps_or_reads_all() {
+        // Hashes 10 apart, some with so many entries that they go over several blocks.
+        let count_of = |n: u64| if n.is_multiple_of(5000) { 400 } else { 1 + n % 3 };
+        let versions = |n| (0..count_of(n)).map(move |m| (n * 10, 100 + n % 7 + m * 5));
+        let mut entries: Vec<_> = (0..20_000)
+            .flat_map(versions)
+            .map(|(hash, seq)| HintEntry { hash, seq, expires_ms: NEVER, offset_units: 0, bits: 0 })
+            .collect();
+        let oldest: BTreeMap<_, _> = (0..20_000).map(|n| (n * 10, 100 + n % 7)).collect();
+        let sim = SimFs::new(0);
+        let path = Path::new("/hint");
+        sim.write_file(path, &encode(HintHeader::default(), &mut entries));
+        let fs: Arc<dyn Fs> = Arc::new(sim);
+        let hint = HintFile::open(&fs, path).unwrap().unwrap();
+        assert!(hint.header.block_count() > 50);
+
+        for (lookups, jumps) in [(1, true), (u64::MAX, false)] {
+            for step in [7, 10, 70, 25_000] {
+                let mut cursor = HintCursor::for_search(&hint, lookups);
+                assert_eq!(cursor.jumps, jumps);
+                for hash in (0..200_010).step_by(step) {
+                    // The same may be asked for again.
+                    for seq in [100, 103, 107, 2000] {
+                        let found = cursor.has_older(hash, |entry| entry.seq < seq).unwrap();
+                        let older = oldest.get(&hash).is_some_and(|&oldest| oldest < seq);
+                        assert_eq!(found, Ok(older), "{hash} before {seq}, step {step}");
+                    }
+                }
+            }
+        }
     }
 }

@@ -102,6 +102,7 @@ mod stores;
 mod stream;
 mod survey;
 mod sync;
+mod tombstones;
 mod train;
 mod transaction;
 #[cfg(feature = "serde")]

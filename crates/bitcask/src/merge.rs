@@ -20,7 +20,7 @@
 //! whose last old record goes in this step goes in the next. Its own file does not count: they go together, unless a
 //! snapshot still sees the older record.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::ops::ControlFlow;
 use std::path::Path;
 use std::sync::Arc;
@@ -31,7 +31,6 @@ use crate::engine::Engine;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::header::FileKind;
-use crate::hint::{HintCursor, HintEntry, HintFile};
 use crate::keeper::Stop;
 use crate::keydir::Relocated;
 use crate::merged_file::{HiddenIn, Origin, Output};
@@ -44,6 +43,7 @@ use crate::seal::publish_hint;
 use crate::stats::count;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
+use crate::tombstones::Needed;
 
 /// Bytes read between two looks at pause, stop and rate.
 const STRIDE: u64 = 1 << 20;
@@ -106,9 +106,6 @@ struct Job<'a> {
     started_ns: u64,
     seen: u64,
 }
-
-/// By sequence number, the tombstones that must be kept.
-type Needed = HashMap<u64, HiddenIn>;
 
 impl Engine {
     /// Merges all that has anything dead, the active file included.
@@ -232,75 +229,10 @@ impl Engine {
         }
         Ok(())
     }
-
-    /// The inputs' tombstones, and values that have expired at `time_ms`, that may still hide an older record in another
-    /// file; or in their own, if a snapshot may have it copied.
-    fn tombstones_needed(&self, inputs: &[Arc<DataFile>], time_ms: u64) -> StepResult<Needed> {
-        let mut needed = Needed::new();
-        let snapshots = self.dir.snapshots.any();
-        for input in inputs {
-            let tombstones = match self.hint(input)? {
-                Some(hint) => hint.gone(time_ms)?.ok(),
-                None => None,
-            };
-            let Some(tombstones) = tombstones else {
-                return Err(Error::corrupt("the hint is gone or damaged", &input.path, 0).into());
-            };
-            let Some(seq_max) = tombstones.iter().map(|&(_, seq)| seq).max() else { continue };
-            for other in self.dir.files.files() {
-                // With many files this takes long, and whoever closes the store waits for it.
-                if self.keeper.is_stopped() {
-                    return Err(Stop::Asked);
-                }
-                let newer = other.seq_min.load(Ordering::Acquire) > seq_max;
-                if (other.id != input.id || snapshots) && !newer {
-                    let is_input = inputs.iter().any(|input| input.id == other.id);
-                    let hidden_in = if is_input { HiddenIn::Inputs } else { HiddenIn::Others };
-                    let is_own = other.id == input.id;
-                    self.add_needed(&tombstones, (&other, is_own), hidden_in, &mut needed)?;
-                }
-            }
-        }
-        Ok(needed)
-    }
-
-    /// Adds the tombstones that `other` holds older records for, or, if it is not their own file, the value that became
-    /// the tombstone when it expired and was moved.
-    fn add_needed(
-        &self,
-        tombstones: &[(u64, u64)],
-        (other, is_own): (&DataFile, bool),
-        hidden_in: HiddenIn,
-        needed: &mut Needed,
-    ) -> Result<()> {
-        let hint = if other.sealed.load(Ordering::Acquire) { self.hint(other)? } else { None };
-        let mut cursor = hint.as_ref().map(HintCursor::for_search);
-        for &(hash, seq) in tombstones {
-            // What cannot be looked up may hold anything.
-            let holds_older = match &mut cursor {
-                Some(cursor) => {
-                    let is_older =
-                        |e: &HintEntry| e.seq < seq || e.seq == seq && !is_own && !e.is_tombstone();
-                    cursor.has_older(hash, is_older)?.unwrap_or(true)
-                }
-                None => true,
-            };
-            if holds_older {
-                let known = needed.entry(seq).or_insert(hidden_in);
-                *known = hidden_in.max(*known);
-            }
-        }
-        Ok(())
-    }
-
-    fn hint(&self, file: &DataFile) -> Result<Option<HintFile>> {
-        let path = self.dir.hint_path(file.id);
-        let hint = HintFile::open(&self.dir.fs, &path)?;
-        Ok(hint.filter(|hint| hint.header.seed == file.seed && hint.header.ended))
-    }
 }
 
-type StepResult<T> = std::result::Result<T, Stop>;
+/// A part of a step of a merge.
+pub(crate) type StepResult<T> = std::result::Result<T, Stop>;
 
 impl<'a> Job<'a> {
     fn new(engine: &'a Engine, on_progress: OnProgress<'a>) -> Self {
@@ -356,7 +288,7 @@ impl<'a> Job<'a> {
         let dir = &engine.dir;
         let removals = dir.files.removals();
         let time_ms = dir.time.now_ms();
-        let needed = (engine.tombstones_needed(inputs, time_ms)?, time_ms);
+        let needed = (Needed::of(engine, inputs, time_ms)?, time_ms);
         let mut output = None;
         let copied = inputs
             .iter()
@@ -438,7 +370,7 @@ impl<'a> Job<'a> {
             // Nobody looked, when the step began, for what it hides.
             return Some(HiddenIn::Others);
         }
-        needed.get(&record.seq).copied()
+        needed.hidden_in(record.seq)
     }
 
     /// Reports progress, and waits as pause and rate ask for.

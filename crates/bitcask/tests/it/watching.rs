@@ -298,6 +298,41 @@ fn a_watch_that_began_before_the_first_put_is_given_it() {
     }
 }
 
+/// A writer that dies while it goes on to the next file leaves one that may be dropped.
+#[test]
+fn a_watch_that_begins_where_a_writer_died_goes_on_with_the_next_one() {
+    for io in [IoMode::Mapped, IoMode::Plain] {
+        let mut killed = 0;
+        for op in 0.. {
+            let sim = SimFs::new(1);
+            let options = simple(&sim).io(io).max_file_size(16 << 10);
+            let value = [b'v'; 3000];
+            let db = options.clone().open("/db").unwrap();
+            (0..5).for_each(|_| db.put(b"before", &value).unwrap());
+            sim.set_crash_point(sim.op_count() + op);
+            let died = (0..5).any(|_| db.put(b"during", &value).is_err());
+            drop(db);
+            sim.clear_faults();
+            if !died {
+                break;
+            }
+            killed += 1;
+
+            let reader = options.clone().open_read_only("/db").unwrap();
+            let mut watch = reader.watch(b"", reader.seq() + 1).unwrap();
+            assert_eq!(watch.try_next().unwrap(), None, "{io:?}, before operation {op}");
+            let db = options.open("/db").unwrap();
+            let mut given = 0;
+            for n in 1..=12 {
+                db.put(b"after", &value).unwrap();
+                given += drain(&mut watch).unwrap().len();
+                assert_eq!(given, n, "{io:?}, killed before operation {op}");
+            }
+        }
+        assert!(killed > 3, "{killed}");
+    }
+}
+
 #[test]
 fn the_last_of_a_batch_that_a_watcher_sees_says_so_when_later_ones_are_not_for_it() {
     let sim = SimFs::new(1);
