@@ -138,6 +138,11 @@ impl Error {
         self
     }
 
+    /// What happened, without where.
+    pub(crate) fn what(&self) -> &str {
+        &self.0.what
+    }
+
     /// Whether a file was not there.
     pub(crate) fn is_not_found(&self) -> bool {
         self.0.source.as_ref().is_some_and(|e| e.kind() == io::ErrorKind::NotFound)

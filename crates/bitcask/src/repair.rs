@@ -19,7 +19,7 @@
 //! tombstones. The older record knows the key; so the tombstone can be written again, with its old number. If a
 //! value is lost and an older one is left, that one is stale, and reported as such. Without a hint nobody knows.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::path::{Path, PathBuf};
 
 use crate::directory::Directory;
@@ -98,6 +98,9 @@ impl RepairReport {
 /// anew. Remove the quarantine when nobody needs it any more. It needs as much space as the damaged files have. A store with
 /// nothing wrong is left as it is; so is a tail that a crash tore, which opening deals with. It can be
 /// interrupted at any time, and run again.
+///
+/// A damaged dictionary is reported and stays where it is, and so do the values that need it: they can be read again
+/// when that file is back from a backup.
 ///
 /// Keys whose newest value was lost have an older one afterwards, if there was one; the report names them. A restored
 /// backup has no such keys, but lacks what was written since.
@@ -238,6 +241,7 @@ impl<'a> Repair<'a> {
         self.judge_logs();
         self.judge_merged();
         self.judge_hints();
+        self.judge_dictionaries()?;
         let (data, hints) = self.to_move();
         if data.is_empty() && hints.is_empty() {
             return Ok(self.report);
@@ -333,6 +337,17 @@ impl<'a> Repair<'a> {
                 self.report.damage.extend(damage);
             }
         }
+    }
+
+    /// A damaged dictionary stays where it is: nothing but the same file from a backup can take its place.
+    fn judge_dictionaries(&mut self) -> Result<()> {
+        let needed = self.patients.iter().flat_map(|patient| &patient.inventory.dictionaries);
+        let mut ids: BTreeSet<u32> = needed.copied().collect();
+        ids.extend(Listing::of_dir(&*self.dir.fs, &self.dir.path)?.dictionaries);
+        for id in ids {
+            self.report.damage.extend(Damage::of_dictionary(self.dir, id)?);
+        }
+        Ok(())
     }
 
     fn report_damage(&mut self, index: usize) {

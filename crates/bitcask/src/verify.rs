@@ -7,6 +7,7 @@
 //! [`verify`] needs a [`Directory`] and somebody who is told of each stride, and waits or stops; so it serves anybody who has
 //! a store open.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -14,12 +15,13 @@ use std::time::Duration;
 
 use crate::directory::Directory;
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::files::DataFile;
 use crate::fs::{Access, File};
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::hint::{HINT_HEADER_LEN, HintEntry};
 use crate::hint_check::{HintFault, WholeHint, speaks_of};
+use crate::survey::Listing;
 use crate::sync::atomic::Ordering;
 use crate::sync::lock;
 use crate::walk::{Gap, Inventory, Walker, inventory, read_patiently};
@@ -87,6 +89,8 @@ pub struct VerifyReport {
     pub bytes: u64,
     /// Hint files read.
     pub hints: usize,
+    /// Dictionary files read.
+    pub dictionaries: usize,
     /// What is damaged, file by file.
     pub damage: Vec<Damage>,
     /// Whether it was stopped before its end.
@@ -108,6 +112,18 @@ impl Damage {
     pub(crate) fn of_hint(path: &Path, fault: HintFault) -> Self {
         let HintFault { from, to, what } = fault;
         Self { path: path.to_owned(), from, to, what: what.into() }
+    }
+
+    /// What is wrong with a dictionary, if anything is.
+    pub(crate) fn of_dictionary(dir: &Directory, id: u32) -> Result<Option<Self>> {
+        match dir.read_dictionary(id) {
+            Ok(_) => Ok(None),
+            Err(e) if e.kind() == ErrorKind::Corrupt => {
+                let (path, what) = (dir.dictionary_path(id), e.what().to_owned());
+                Ok(Some(Self { path, from: 0, to: 0, what }))
+            }
+            Err(e) => Err(e),
+        }
     }
 }
 
@@ -178,7 +194,8 @@ fn verify(
 ) -> Result<VerifyReport> {
     let bytes = files.iter().map(|file| file.len).sum();
     let progress = VerifyProgress { files: files.len(), bytes, ..VerifyProgress::default() };
-    let mut verifier = Verifier { dir, on_progress, progress, report: VerifyReport::default() };
+    let (report, dictionaries) = (VerifyReport::default(), BTreeSet::new());
+    let mut verifier = Verifier { dir, on_progress, progress, report, dictionaries };
     for file in &files {
         if verifier.check(file)?.is_break() {
             verifier.report.stopped = true;
@@ -186,6 +203,7 @@ fn verify(
         }
         verifier.progress.files_done += 1;
     }
+    verifier.check_dictionaries()?;
     verifier.report.bytes = verifier.progress.bytes_read;
     Ok(verifier.report)
 }
@@ -195,6 +213,8 @@ struct Verifier<'a> {
     on_progress: OnProgress<'a>,
     progress: VerifyProgress,
     report: VerifyReport,
+    /// Those that values refer to.
+    dictionaries: BTreeSet<u32>,
 }
 
 impl Verifier<'_> {
@@ -220,6 +240,7 @@ impl Verifier<'_> {
             return Ok(ControlFlow::Break(()));
         };
         self.report.records += inventory.records;
+        self.dictionaries.extend(&inventory.dictionaries);
         for gap in &inventory.gaps {
             self.add_damage(Damage::of_gap(&data.path, gap));
         }
@@ -305,6 +326,17 @@ impl Verifier<'_> {
         // What belongs to a file that merge has removed meanwhile is nobody's loss.
         if !faults.is_empty() && self.is_in_use(data) {
             faults.into_iter().for_each(|fault| self.add_damage(Damage::of_hint(&path, fault)));
+        }
+        Ok(())
+    }
+
+    fn check_dictionaries(&mut self) -> Result<()> {
+        self.dictionaries.extend(Listing::of_dir(&*self.dir.fs, &self.dir.path)?.dictionaries);
+        for &id in &std::mem::take(&mut self.dictionaries) {
+            self.report.dictionaries += 1;
+            if let Some(damage) = Damage::of_dictionary(self.dir, id)? {
+                self.add_damage(damage);
+            }
         }
         Ok(())
     }

@@ -8,10 +8,12 @@
 //! [`inventory`] adds what single records cannot tell: whether batches are whole, and whether marks agree with what they
 //! speak of. Pages that the disk refuses to read are a gap, too.
 
+use std::collections::BTreeSet;
 use std::io;
 use std::ops::ControlFlow;
 use std::path::Path;
 
+use crate::compress::dictionary_id;
 use crate::error::{Error, Result};
 use crate::fs::{File, is_bad_medium, read_full_at};
 use crate::header::FILE_HEADER_LEN;
@@ -256,6 +258,8 @@ pub(crate) struct Inventory {
     /// Whether the last of them is a mark with `END`.
     pub(crate) ended: bool,
     pub(crate) seq_max: u64,
+    /// The dictionaries that values refer to.
+    pub(crate) dictionaries: BTreeSet<u32>,
     /// The highest position that a mark says is durable, and the latest time.
     pub(crate) durable: LogPosition,
     pub(crate) time_ms: u64,
@@ -319,6 +323,9 @@ impl Counting {
         let next = offset + record.len as u64;
         self.inventory.records += 1;
         self.inventory.seq_max = self.inventory.seq_max.max(record.seq);
+        if let Ok(Some(id)) = dictionary_id(record.flags, record.value) {
+            self.inventory.dictionaries.insert(id);
+        }
         if record.flags.has(Flags::MEMBER) {
             self.take_member(offset, next);
         } else {

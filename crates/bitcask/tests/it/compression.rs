@@ -7,7 +7,9 @@ use std::sync::Arc;
 
 use bitcask::fs::Fs;
 use bitcask::fs::sim::{Failure, SimClock, SimFs};
-use bitcask::{Bitcask, Compression, ErrorKind, IoMode, MergePolicy, Options, WriteBatch, dump};
+use bitcask::{
+    Bitcask, Compression, Damage, ErrorKind, IoMode, MergePolicy, Options, WriteBatch, dump,
+};
 
 use crate::crash::Rng;
 
@@ -356,7 +358,9 @@ fn a_missing_dictionary_is_told_by_who_needs_it_and_by_nobody_else() {
     let name = dictionaries(&fs).pop().unwrap();
     fs.remove_file(format!("{DIR}/{name}"));
     for choice in CHOICES {
-        let db = options(&fs.kill(), choice).open(DIR).unwrap();
+        let fs = fs.kill();
+        let db = options(&fs, choice).open(DIR).unwrap();
+        check_is_found(&db, &fs, &name);
         assert_eq!(db.get(&key(0)).unwrap().unwrap(), expected[&key(0)]);
         let error = db.get(&key(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt);
@@ -376,6 +380,21 @@ fn a_missing_dictionary_is_told_by_who_needs_it_and_by_nobody_else() {
     assert_eq!(db.get(&key(3)).unwrap_err().kind(), ErrorKind::Corrupt);
 }
 
+/// Verify and repair name a dictionary that is damaged or gone, and leave it as it is.
+fn check_is_found(db: &Bitcask, fs: &SimFs, name: &str) {
+    let report = db.verify().unwrap();
+    let named = |damage: &[Damage]| {
+        let [damage] = damage else { panic!("{damage:?}") };
+        assert!(damage.path.ends_with(name), "{damage:?}");
+    };
+    named(&report.damage);
+    let closed = fs.kill();
+    let report = options(&closed, Compression::None).repair(DIR).unwrap();
+    named(&report.damage);
+    assert!(!report.is_clean() && report.quarantined.is_empty());
+    assert_eq!(closed.file_names(DIR), fs.file_names(DIR));
+}
+
 #[test]
 fn a_damaged_dictionary_is_told_and_never_used() {
     let fs = SimFs::new(1);
@@ -389,6 +408,7 @@ fn a_damaged_dictionary_is_told_and_never_used() {
         let error = db.get(&key(1)).unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Corrupt, "{what}");
         assert!(error.to_string().contains(&name), "{what}: {error}");
+        check_is_found(&db, fs, &name);
         // What is put now does not refer to it.
         db.put(b"new", &document(1).repeat(2)).unwrap();
         drop(db);
@@ -406,6 +426,9 @@ fn a_damaged_dictionary_is_told_and_never_used() {
         fs.truncate(&path, cut);
         is_refused(&fs, &format!("cut at {cut}"));
     }
+    let db = options(&fs.kill(), Compression::None).open(DIR).unwrap();
+    let report = db.verify().unwrap();
+    assert!(report.is_clean() && report.dictionaries == 1, "{report:?}");
     let longer = fs.kill();
     longer.truncate(&path, len + 1);
     is_refused(&longer, "one byte more");
