@@ -217,6 +217,7 @@ impl Active {
     }
 
     /// Appends one record; with `COLLIDES` if that is so. If the answer is an error, nothing was appended.
+    #[inline]
     pub(crate) fn append(
         &mut self,
         mut fields: Fields<'_>,

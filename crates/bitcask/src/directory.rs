@@ -199,11 +199,14 @@ impl Directory {
         (self.store_id != UNKNOWN_STORE).then_some(self.store_id)
     }
 
+    #[inline]
     pub(crate) fn check_open(&self) -> Result<()> {
-        if self.closed.load(Ordering::Acquire) {
-            return Err(Error::invalid("the store is closed").at(&self.path));
-        }
-        Ok(())
+        if self.closed.load(Ordering::Acquire) { Err(self.is_closed()) } else { Ok(()) }
+    }
+
+    #[cold]
+    fn is_closed(&self) -> Error {
+        Error::invalid("the store is closed").at(&self.path)
     }
 
     /// Bytes of memory that the keydir and the ordered index take.
@@ -227,10 +230,16 @@ impl Directory {
     }
 
     /// Whether the keys that `changes` add are within the budget. Others need no memory.
+    #[inline]
     pub(crate) fn check_growth(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<()> {
         if self.options.memory_budget.is_none() {
             return Ok(());
         }
+        self.check_growth_of(changes, hashes)
+    }
+
+    #[inline(never)]
+    fn check_growth_of(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<()> {
         let (table, mut more) = (self.files.guard(), 0);
         for (change, &hash) in changes.iter().zip(hashes) {
             let adds = !matches!(change, Change::Delete { .. })
@@ -256,6 +265,7 @@ impl Directory {
 
     /// Has the keydir say that the newest record of a key is at `place`, and not where it was `found`; false if it
     /// is not there any more, because merge moved it. The writer is locked, as for all that follow.
+    #[inline]
     pub(crate) fn put_in(
         &self,
         hash: u64,
@@ -283,6 +293,7 @@ impl Directory {
     }
 
     /// Takes a key out of the keydir, in the change numbered `seq`; false if it is not where it was `found`.
+    #[inline]
     pub(crate) fn take_out(&self, hash: u64, key: &[u8], found: Found, seq: u64) -> bool {
         let removed = self.snapshots.keep(hash, found, seq, |keep| {
             let removed = self.keydir.remove(hash, found.place, keep);

@@ -128,7 +128,7 @@ impl Engine {
 
     /// [`Self::commit_if`] without a condition.
     pub(crate) fn commit(&self, changes: &[Change<'_>], hashes: &[u64]) -> Result<bool> {
-        self.commit_if(changes, hashes, |_| Ok(true))
+        self.commit_if(changes, hashes, || Ok(true))
     }
 
     /// The only way a change enters the store: log, then keydir, then disk.
@@ -140,7 +140,7 @@ impl Engine {
         &self,
         changes: &[Change<'_>],
         hashes: &[u64],
-        condition: impl FnOnce(&Table) -> Result<bool>,
+        condition: impl FnOnce() -> Result<bool>,
     ) -> Result<bool> {
         hashes.iter().take(GETS_AT_ONCE).for_each(|&hash| self.dir.keydir.prefetch(hash));
         let dir = &*self.dir;
@@ -150,7 +150,7 @@ impl Engine {
         writer.check()?;
         let seq_before = writer.next_seq;
         let started = self.sample(seq_before);
-        if !condition(&dir.files.guard())? {
+        if !condition()? {
             return Ok(false);
         }
         if let [Change::Delete { key }] = changes
@@ -172,22 +172,9 @@ impl Engine {
         }
 
         let table = dir.files.guard();
-        let mut one = None;
-        let batch = match changes {
-            [_] => Vec::new(),
-            _ => self.lookup_batch(&table, changes, hashes)?,
-        };
-        let collides = |index: usize| match (batch.get(index), &one) {
-            (Some(lookup), _) | (None, Some(lookup)) => Ok(lookup.collides),
-            (None, None) => {
-                let lookup = dir.lookup(&table, hashes[index], changes[index].key())?;
-                Ok(one.insert(lookup).collides)
-            }
-        };
-        let first = writer.append(dir, changes, collides)?;
-        if let Err(e) = self.publish(&table, &writer, changes, hashes, one, first) {
-            // The log has what the keydir has not.
-            return Err(writer.poison(e));
+        match (changes, hashes) {
+            ([change], &[hash]) => self.append_one(&mut writer, &table, change, hash)?,
+            _ => self.append_batch(&mut writer, &table, changes, hashes)?,
         }
         drop(table);
 
@@ -207,6 +194,58 @@ impl Engine {
             self.stats.put_ns.record(dir.clock.monotonic_ns() - started);
         }
         Ok(true)
+    }
+
+    /// Appends a change, and tells the keydir. What that knows of the key is asked for while the change is being copied.
+    #[inline]
+    fn append_one(
+        &self,
+        writer: &mut Writer,
+        table: &Table,
+        change: &Change<'_>,
+        hash: u64,
+    ) -> Result<()> {
+        let dir = &*self.dir;
+        let mut known = None;
+        let place = writer.append(dir, std::slice::from_ref(change), |_| {
+            Ok(known.insert(dir.lookup(table, hash, change.key())?).collides)
+        })?;
+        let seq = writer.next_seq - 1;
+        // From here on an error means that the log has what the keydir has not.
+        let lookup = known.expect("it was asked for");
+        let published = self.publish(table, (change, hash), lookup, (place, seq));
+        published.map_err(|e| writer.poison(e))?;
+        if let (Change::Delete { .. }, Some(active)) = (change, writer.active()) {
+            active.tombstones.fetch_add(change.record_len(), Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// The same for many changes.
+    fn append_batch(
+        &self,
+        writer: &mut Writer,
+        table: &Table,
+        changes: &[Change<'_>],
+        hashes: &[u64],
+    ) -> Result<()> {
+        let dir = &*self.dir;
+        let lookups = self.lookup_batch(table, changes, hashes)?;
+        let mut place = writer.append(dir, changes, |index| Ok(lookups[index].collides))?;
+        let first_seq = writer.next_seq - changes.len() as u64;
+        for ((change, &hash), seq) in changes.iter().zip(hashes).zip(first_seq..) {
+            // An earlier change may have been to this key: look it up now.
+            let published = dir
+                .lookup(table, hash, change.key())
+                .and_then(|lookup| self.publish(table, (change, hash), lookup, (place, seq)));
+            published.map_err(|e| writer.poison(e))?;
+            let len = change.record_len();
+            if let (Change::Delete { .. }, Some(active)) = (change, writer.active()) {
+                active.tombstones.fetch_add(len, Ordering::Relaxed);
+            }
+            place = place.after(len);
+        }
+        Ok(())
     }
 
     /// What the keydir knows of the keys of a batch. A hash that comes twice counts as a collision: that is always
@@ -229,45 +268,29 @@ impl Engine {
         changes.iter().zip(hashes).map(lookup).collect()
     }
 
-    /// Tells the keydir of appended records, the first of which is at `first`. `one` is what is known of the key, if
-    /// there is one change.
+    /// Tells the keydir of a change that was appended at `place`, and of whose key it knows what `lookup` says.
+    #[inline(always)]
     fn publish(
         &self,
         table: &Table,
-        writer: &Writer,
-        changes: &[Change<'_>],
-        hashes: &[u64],
-        one: Option<Lookup>,
-        first: Place,
+        (change, hash): (&Change<'_>, u64),
+        mut lookup: Lookup,
+        place: (Place, u64),
     ) -> Result<()> {
-        let mut place = first;
-        let first_seq = writer.next_seq - changes.len() as u64;
-        for ((change, &hash), seq) in changes.iter().zip(hashes).zip(first_seq..) {
-            let len = change.record_len();
-            // In a batch, an earlier change may have been to this key: look it up now.
-            let mut lookup = match one {
-                Some(lookup) => lookup,
-                None => self.dir.lookup(table, hash, change.key())?,
-            };
-            while !self.publish_one(table, change, hash, lookup, (place, seq)) {
-                // Merge has moved the old record since it was looked up.
-                lookup = self.dir.lookup(table, hash, change.key())?;
-            }
-            if let (Change::Delete { .. }, Some(active)) = (change, writer.active()) {
-                active.tombstones.fetch_add(len, Ordering::Relaxed);
-            }
-            place = place.after(len);
+        while !self.try_publish(table, (change, hash), &lookup, place) {
+            // Merge has moved the old record since it was looked up.
+            lookup = self.dir.lookup(table, hash, change.key())?;
         }
         Ok(())
     }
 
     /// Gives false if the old record is no longer where `lookup` found it.
-    fn publish_one(
+    #[inline]
+    fn try_publish(
         &self,
         table: &Table,
-        change: &Change<'_>,
-        hash: u64,
-        lookup: Lookup,
+        (change, hash): (&Change<'_>, u64),
+        lookup: &Lookup,
         (place, seq): (Place, u64),
     ) -> bool {
         let dir = &*self.dir;
@@ -307,23 +330,21 @@ impl Engine {
         if unsynced { self.sync_through(seq) } else { Ok(()) }
     }
 
+    #[inline]
     pub(crate) fn check_limits(&self, change: &Change<'_>) -> Result<()> {
         self.check_lengths(change.key().len(), change.value().len() as u64)
     }
 
+    #[inline]
     pub(crate) fn check_lengths(&self, key_len: usize, value_len: u64) -> Result<()> {
         let Options { key_len_max, value_len_max, .. } = self.dir.options;
         if key_len > key_len_max {
-            let what =
-                format!("the key is {key_len} bytes long, at most {key_len_max} are allowed");
-            return Err(Error::invalid(what));
+            Err(too_long("key", key_len as u64, key_len_max as u64))
+        } else if value_len > value_len_max {
+            Err(too_long("value", value_len, value_len_max))
+        } else {
+            Ok(())
         }
-        if value_len > value_len_max {
-            let what =
-                format!("the value is {value_len} bytes long, at most {value_len_max} are allowed");
-            return Err(Error::invalid(what));
-        }
-        Ok(())
     }
 
     /// Checks that changes can be made as one batch.
@@ -443,6 +464,11 @@ impl Engine {
             sync_latency: self.stats.sync_ns.snapshot(),
         }
     }
+}
+
+#[cold]
+fn too_long(what: &str, len: u64, max: u64) -> Error {
+    Error::invalid(format!("the {what} is {len} bytes long, at most {max} are allowed"))
 }
 
 pub(crate) fn lock_directory(options: &Options, path: &Path) -> Result<Box<dyn Lock>> {

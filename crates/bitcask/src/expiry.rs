@@ -145,6 +145,7 @@ impl Default for Expiries {
 }
 
 impl Expiries {
+    #[inline]
     pub(crate) fn add(&self, expires_ms: u64, hash: u64) {
         if expires_ms != NEVER {
             *lock(&self.by_time).entry((expires_ms, hash)).or_insert(0) += 1;
@@ -152,10 +153,14 @@ impl Expiries {
         }
     }
 
+    #[inline]
     pub(crate) fn remove(&self, expires_ms: u64, hash: u64) {
-        if expires_ms == NEVER {
-            return;
+        if expires_ms != NEVER {
+            self.take_out(expires_ms, hash);
         }
+    }
+
+    fn take_out(&self, expires_ms: u64, hash: u64) {
         let mut by_time = lock(&self.by_time);
         if let Some(count) = by_time.get_mut(&(expires_ms, hash)) {
             *count -= 1;

@@ -183,6 +183,7 @@ impl DataFile {
     }
 
     /// The record at `place` without a look at its checksum.
+    #[inline]
     pub(crate) fn record_unchecked<'a>(
         &'a self,
         place: Place,
@@ -192,6 +193,7 @@ impl DataFile {
     }
 
     /// The record at `place`, without a look at its checksum if its value is stored as it is.
+    #[inline]
     pub(crate) fn record_trusted<'a>(
         &'a self,
         place: Place,

@@ -41,18 +41,9 @@ impl Current {
     }
 }
 
-/// What a look at one place found.
-enum Look {
-    /// A record of another key.
-    Another,
-    /// A record of the key that does not count yet.
-    Later,
-    /// What counts.
-    Value(Option<Value>),
-}
-
 impl Directory {
     /// The value of a key.
+    #[inline]
     pub(crate) fn get(
         &self,
         table: &Table,
@@ -92,6 +83,7 @@ impl Directory {
     }
 
     /// The value of a key whose newest record is at one of `places`, if it has one.
+    #[inline]
     fn get_among(
         &self,
         table: &Table,
@@ -102,45 +94,48 @@ impl Directory {
     ) -> Result<Option<Value>> {
         let mut scratch = Vec::new();
         for place in places {
-            match self.look(table, place, key, moment, &mut scratch)? {
-                Look::Value(value) => return Ok(value),
-                Look::Another => {}
-                Look::Later => break,
+            let record = self.record(table, place, &mut scratch).map_err(|e| e.of_key(key))?;
+            if record.key == key {
+                if record.seq > moment.seq {
+                    break;
+                }
+                return self.value_unless_expired(&record, moment);
             }
         }
         if moment.seq == u64::MAX {
             return Ok(None);
         }
+        self.get_kept(table, hash, key, moment)
+    }
+
+    /// The value that a key had at a moment, if it has another record since, or none.
+    fn get_kept(
+        &self,
+        table: &Table,
+        hash: u64,
+        key: &[u8],
+        moment: Moment,
+    ) -> Result<Option<Value>> {
+        let mut scratch = Vec::new();
         for place in self.keydir.kept(hash, moment.seq) {
-            if let Look::Value(value) = self.look(table, place, key, moment, &mut scratch)? {
-                return Ok(value);
+            let record = self.record(table, place, &mut scratch).map_err(|e| e.of_key(key))?;
+            if record.key == key {
+                return self.value_unless_expired(&record, moment);
             }
         }
         Ok(None)
     }
 
-    fn look(
-        &self,
-        table: &Table,
-        place: Place,
-        key: &[u8],
-        moment: Moment,
-        scratch: &mut Vec<u8>,
-    ) -> Result<Look> {
-        let record = self.record(table, place, scratch).map_err(|e| e.of_key(key))?;
-        if record.key != key {
-            return Ok(Look::Another);
-        }
-        if record.seq > moment.seq {
-            return Ok(Look::Later);
-        }
+    #[inline]
+    fn value_unless_expired(&self, record: &Record<'_>, moment: Moment) -> Result<Option<Value>> {
         if self.has_expired(record.expires_ms, moment) {
-            return Ok(Look::Value(None));
+            return Ok(None);
         }
-        Ok(Look::Value(Some(self.value_of(&record)?)))
+        self.value_of(record).map(Some)
     }
 
     /// The record at `place`, checked if the options ask for it, or if its value has to be decompressed.
+    #[inline(always)]
     fn record<'a>(
         &self,
         table: &'a Table,
@@ -230,6 +225,7 @@ impl Directory {
         Ok(None)
     }
 
+    #[inline]
     pub(crate) fn has_expired(&self, expires_ms: u64, moment: Moment) -> bool {
         expires_ms != NEVER
             && match moment.time_ms {

@@ -188,9 +188,26 @@ pub(crate) fn encode(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u
 
 /// Writes all of a record but its checksum, which it gives. Until that is there, too, no other process takes the
 /// bytes for a record.
+#[inline]
 pub(crate) fn encode_body(fields: &Fields<'_>, offset: u64, seed: u32, bytes: &mut [u8]) -> u32 {
+    // Written out for either length of the header, because nearly every record has the shorter.
+    if fields.expires_ms == NEVER {
+        encode_behind(RECORD_HEADER_LEN, fields, offset, seed, bytes)
+    } else {
+        encode_behind(RECORD_HEADER_LEN + EXPIRY_LEN, fields, offset, seed, bytes)
+    }
+}
+
+#[inline(always)]
+fn encode_behind(
+    header_len: usize,
+    fields: &Fields<'_>,
+    offset: u64,
+    seed: u32,
+    bytes: &mut [u8],
+) -> u32 {
     let (_, body) = bytes.split_at_mut(CHECKSUM_LEN);
-    let (header, rest) = body.split_at_mut(fields.header_len() - CHECKSUM_LEN);
+    let (header, rest) = body.split_at_mut(header_len - CHECKSUM_LEN);
     let (key, rest) = rest.split_at_mut(fields.key.len());
     let (value, padding) = rest.split_at_mut(fields.value.len());
     debug_assert!(padding.len() < ALIGNMENT, "the buffer has the record's length");
@@ -300,6 +317,7 @@ pub(crate) fn decode(bytes: &[u8], offset: u64, seed: u32) -> Result<Record<'_>,
 
 /// The fields of a record without a look at its checksum: only for comparing keys, where a wrong answer
 /// leads to a checked read.
+#[inline]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
     let (checksum, rest) = take(bytes)?;
     let (flags, rest) = take(rest)?;

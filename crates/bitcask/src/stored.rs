@@ -17,6 +17,7 @@ pub(crate) type Packed = Option<(Flags, Vec<u8>)>;
 impl Directory {
     /// The change as it is to be stored: with the value compressed into `packed`, if the options ask for that and it is
     /// worth it.
+    #[inline]
     pub(crate) fn pack<'a>(&self, change: Change<'a>, packed: &'a mut Packed) -> Change<'a> {
         if self.options.compression == Compression::None {
             return change;
@@ -42,6 +43,7 @@ impl Directory {
             .collect()
     }
 
+    #[inline(never)]
     fn compressed(&self, change: &Change<'_>) -> Packed {
         let Change::Put { value, .. } = *change else { return None };
         if value.len() < self.options.compress_from {

@@ -359,8 +359,8 @@ impl<'a> Transaction<'a> {
         reads.prefetch(dir);
         let mut changed = None;
         // That it made no change, because there is nothing to delete, is no conflict.
-        engine.commit_if(&changes, &hashes, |table| {
-            changed = reads.changed_key(dir, table)?;
+        engine.commit_if(&changes, &hashes, || {
+            changed = reads.changed_key(dir, &dir.files.guard())?;
             Ok(changed.is_none())
         })?;
         Ok(changed)

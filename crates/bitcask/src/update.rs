@@ -223,8 +223,8 @@ impl Engine {
         let mut packed = None;
         let change = self.dir.pack(change, &mut packed);
         let hash = self.dir.hash(key);
-        self.commit_if(&[change], &[hash], |table| {
-            Ok(self.dir.version(table, hash, key)? == current.version)
+        self.commit_if(&[change], &[hash], || {
+            Ok(self.dir.version(&self.dir.files.guard(), hash, key)? == current.version)
         })
     }
 }

@@ -233,6 +233,7 @@ impl Writer {
     /// Appends `changes` in order, one batch if there are several. `collides` says of each whether its hash
     /// is another key's too; it is asked after the change was copied, while whose answer takes a cache miss that
     /// was started before. The caller has made room. Gives the place of the first; the others follow it.
+    #[inline]
     pub(crate) fn append(
         &mut self,
         dir: &Directory,
@@ -242,6 +243,7 @@ impl Writer {
         let time_ms = dir.clock.wall_ms();
         if let [Change::Staged { .. }] = changes {
             // It is there, since room was made for it.
+            collides(0).map_err(|e| self.poison(e))?;
             self.next_seq += 1;
             return Ok(self.active_mut().data.place(FILE_HEADER_LEN as u64));
         }
