@@ -13,17 +13,15 @@ use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::Table;
 use crate::fs::Lock;
-use crate::header::FileKind;
 use crate::keeper::Keeper;
 use crate::name::LOCK_NAME;
 use crate::options::{Durability, IoMode, Options};
 use crate::place::Place;
-use crate::range::OrderedKeys;
 use crate::read::{GETS_AT_ONCE, Moment};
 use crate::record::Flags;
 use crate::recovery::{self, Recovery};
 use crate::snapshot::Snapshot;
-use crate::stats::{Counters, FileStats, Stats, count};
+use crate::stats::{Counters, Stats, count};
 use crate::survey::{self, Listing};
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
@@ -425,32 +423,11 @@ impl Engine {
             let poisoned = writer.check().err().map(|e| e.to_string());
             (active, writer.next_seq - 1, poisoned)
         };
-        let files = self.dir.files.files().into_iter().map(|file| FileStats {
-            id: file.id,
-            path: file.path.clone(),
-            merged: file.kind == FileKind::Merged,
-            active: active == Some(file.id),
-            sealed: file.sealed.load(Ordering::Acquire),
-            bytes: file.len.load(Ordering::Acquire),
-            dead_bytes: file.dead.load(Ordering::Relaxed),
-            tombstone_bytes: file.tombstones.load(Ordering::Relaxed),
-        });
         let load = |counter: &AtomicU64| counter.load(Ordering::Relaxed);
         Stats {
-            keys: self.len(),
-            expiring_keys: self.dir.expiries.len(),
-            keydir_bytes: self.dir.keydir.memory(),
-            ordered_bytes: self.dir.ordered.as_ref().map_or(0, OrderedKeys::memory),
-            snapshots: self.dir.snapshots.stats(),
-            seq,
-            mapped: self.dir.mapped,
-            files: files.collect(),
-            pinned_files: self.dir.files.pinned().iter().map(|file| file.path.clone()).collect(),
-            foreign: self.recovery.foreign.clone(),
             poisoned,
             puts: load(&self.stats.puts),
             deletes: load(&self.stats.deletes),
-            gets: self.dir.files.gets(),
             batches: load(&self.stats.batches),
             transactions: load(&self.stats.transactions),
             conflicts: load(&self.stats.conflicts),
@@ -462,6 +439,9 @@ impl Engine {
             put_latency: self.stats.put_ns.snapshot(),
             get_latency: self.stats.get_ns.snapshot(),
             sync_latency: self.stats.sync_ns.snapshot(),
+            foreign: self.recovery.foreign.clone(),
+            keys: self.len(),
+            ..Stats::of(&self.dir, seq, active)
         }
     }
 }

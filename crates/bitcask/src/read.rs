@@ -6,6 +6,7 @@
 
 use crate::directory::{Directory, Found};
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::files::Table;
 use crate::place::Place;
 use crate::record::{NEVER, Record};
@@ -190,6 +191,12 @@ impl Directory {
     /// The sequence number of the newest record of a key; 0 if the key is not there.
     pub(crate) fn version(&self, table: &Table, hash: u64, key: &[u8]) -> Result<u64> {
         Ok(self.find(table, hash, key, Moment::NOW)?.map_or(0, |found| found.seq))
+    }
+
+    /// When a key expires that is there at `moment`.
+    pub(crate) fn expires_at(&self, key: &[u8], moment: Moment) -> Result<Option<Expiry>> {
+        let found = self.find(&self.files.guard(), self.hash(key), key, moment)?;
+        Ok(found.map(|found| Expiry::from_ms(found.expires_ms)))
     }
 
     /// The record of a key that counts at `moment`, without a look at its value.

@@ -13,16 +13,17 @@
 
 use std::collections::{HashMap, VecDeque};
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
 use crate::directory::{Directory, Found, UNKNOWN_STORE};
 use crate::engine::choose_io;
 use crate::error::{Error, ErrorKind, Result};
+use crate::expiry::Expiry;
 use crate::files::{DataFile, PlainFile, Source};
 use crate::follow::{Followed, Follower, LogFile, Progress};
-use crate::header::FileKind;
+use crate::header::{FILE_HEADER_LEN, FileKind};
 use crate::iter::{Iter, Keys};
 use crate::load::{LoadSource, load};
 use crate::name::LOCK_NAME;
@@ -33,10 +34,13 @@ use crate::read::{GETS_AT_ONCE, Moment};
 use crate::record::Flags;
 use crate::recovery::attach_sealed;
 use crate::snapshot::Snapshot;
+use crate::stats::Stats;
+use crate::stream::ValueReader;
 use crate::survey::{self, Listing, Survey, store_id};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, RwLock, lock, read, write};
 use crate::value::Value;
+use crate::verify::{VerifyOptions, VerifyProgress, VerifyReport, stretches, verify};
 use crate::watch::Watch;
 
 /// Surveys before what was found is believed to be damage.
@@ -217,6 +221,22 @@ impl ReadOnly {
         Ok(dir.find(&dir.files.guard(), dir.hash(key), key, Moment::NOW)?.is_some())
     }
 
+    /// When `key` expires; none if it is not there.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn expires_at(&self, key: &[u8]) -> Result<Option<Expiry>> {
+        read(&self.0.view).dir.expires_at(key, Moment::NOW)
+    }
+
+    /// Reads the value stored under `key`, as [`Bitcask::get_reader`](crate::Bitcask::get_reader).
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn get_reader(&self, key: &[u8]) -> Result<Option<ValueReader>> {
+        read(&self.0.view).dir.reader(key, Moment::NOW)
+    }
+
     /// How many keys there are.
     pub fn len(&self) -> u64 {
         let view = read(&self.0.view);
@@ -262,6 +282,22 @@ impl ReadOnly {
         self.snapshot_for("range").range(bounds)
     }
 
+    /// The first key, as [`Bitcask::first`](crate::Bitcask::first).
+    ///
+    /// # Errors
+    /// `Invalid` without an ordered index; as [`get`](Self::get).
+    pub fn first(&self) -> Result<Option<(Vec<u8>, Value)>> {
+        self.snapshot_for("range").first()
+    }
+
+    /// The last key, as [`Bitcask::last`](crate::Bitcask::last).
+    ///
+    /// # Errors
+    /// `Invalid` without an ordered index; as [`get`](Self::get).
+    pub fn last(&self) -> Result<Option<(Vec<u8>, Value)>> {
+        self.snapshot_for("range").last()
+    }
+
     /// All keys that begin with `prefix`, as [`Bitcask::prefix`](crate::Bitcask::prefix).
     pub fn prefix(&self, prefix: &[u8]) -> Prefix {
         self.snapshot_for("range").prefix(prefix)
@@ -273,6 +309,43 @@ impl ReadOnly {
     /// `Invalid` if the cursor is none; as [`get`](Self::get).
     pub fn scan(&self, prefix: &[u8], from: Option<&Cursor>, limit: usize) -> Result<Page> {
         self.snapshot_for("scan").scan(prefix, from, limit)
+    }
+
+    /// Reads and checks every record, hint and dictionary that this handle knows of, as
+    /// [`Bitcask::verify`](crate::Bitcask::verify); of a file that is still written to, what it has seen.
+    ///
+    /// # Errors
+    /// `Io`. Damage is not an error: it is in the report.
+    pub fn verify(&self) -> Result<VerifyReport> {
+        self.verify_with(&VerifyOptions::new(), |_| ControlFlow::Continue(()))
+    }
+
+    /// The same; `progress` is told how far it is, and may stop it.
+    ///
+    /// # Errors
+    /// As [`verify`](Self::verify).
+    pub fn verify_with(
+        &self,
+        options: &VerifyOptions,
+        mut progress: impl FnMut(&VerifyProgress) -> ControlFlow<()>,
+    ) -> Result<VerifyReport> {
+        let (dir, files) = {
+            // Between changes: no file ends within a batch.
+            let view = read(&self.0.view);
+            (view.dir.clone(), stretches(&view.dir))
+        };
+        let wait = |duration| {
+            std::thread::park_timeout(duration);
+            true
+        };
+        verify(&dir, files, options, &mut progress, &wait)
+    }
+
+    /// Sizes, and what is in each file. What only the writer counts is 0.
+    pub fn stats(&self) -> Stats {
+        let growing = lock(&self.0.follower).growing.last().map(|file| file.id);
+        let view = read(&self.0.view);
+        Stats::of(&view.dir, view.seq, growing)
     }
 
     /// Changes to keys that begin with `prefix`, from a sequence number on, as
@@ -331,6 +404,8 @@ impl Pending {
     }
 
     fn apply(&self, dir: &Directory, old: Option<Found>) {
+        // First: who finds its place may read it.
+        self.file.len.store(self.offset + self.len, Ordering::Release);
         let done = match (old, self.found()) {
             (old, Some(new)) => {
                 let place = (new.place, new.seq);
@@ -340,6 +415,12 @@ impl Pending {
             (None, None) => true,
         };
         assert!(done, "nobody else changes the keydir of a reader");
+        if let Some(old) = old {
+            dir.bury(&dir.files.guard(), old);
+        }
+        if !self.is_put {
+            self.file.tombstones.fetch_add(self.len, Ordering::Relaxed);
+        }
     }
 }
 
@@ -373,19 +454,18 @@ fn file_of(
     if let Some(known) = growing.iter().find(|file| file.id == log.id) {
         return Ok(known.clone());
     }
-    let file = attach_growing(dir, log.id, log.seed)?;
+    let file = attach_growing(dir, log.id, log.seed, FILE_HEADER_LEN as u64)?;
     growing.push(file.clone());
     logs.push(log.id);
     Ok(file)
 }
 
 /// Adds a file that the writer appends to. It is read by `pread`, because nobody knows how long it will be.
-fn attach_growing(dir: &Directory, id: u64, seed: u32) -> Result<Arc<DataFile>> {
+fn attach_growing(dir: &Directory, id: u64, seed: u32, len: u64) -> Result<Arc<DataFile>> {
     let path = dir.data_path(FileKind::Log, id);
     let source = Source::Plain(PlainFile::opened(dir, &path, dir.open_file(&path)?.into()));
     dir.files.add(GROWING_LEN, |first_chunk| {
-        // Only records that were checked are asked for, so any length will do.
-        Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, GROWING_LEN))
+        Ok(DataFile::new((id, FileKind::Log, seed), path, first_chunk, source, len))
     })
 }
 
@@ -474,7 +554,7 @@ fn open_surveyed(dir: Arc<Directory>, survey: Survey) -> Result<(View, Following
     if let Some(last) = survey.logs.last().filter(|last| !last.ended) {
         let seed = last.seed.expect("a file without a header does not count");
         follower = Follower::at(&dir, (last.id, seed), (last.end, last.digest), seq)?;
-        growing.push(attach_growing(&dir, last.id, seed)?);
+        growing.push(attach_growing(&dir, last.id, seed, last.end)?);
     } else if let Some(last) = survey.logs.last() {
         follower = Follower::behind(last.id, seq);
     }
@@ -485,6 +565,8 @@ fn open_surveyed(dir: Arc<Directory>, survey: Survey) -> Result<(View, Following
             None => attach_sealed(&dir, &found)?,
         };
         data.seq_min.store(found.seq_min(), Ordering::Release);
+        let hinted = found.hint.as_ref().is_some_and(|hint| hint.header.ended);
+        data.sealed.store(found.ended && hinted, Ordering::Release);
         sources.push(LoadSource::new(data, found.hint, found.entries, found.ended));
     }
     load(&dir, sources)?;

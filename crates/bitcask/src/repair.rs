@@ -32,7 +32,7 @@ use crate::name;
 use crate::options::Options;
 use crate::quarantine::Quarantine;
 use crate::record::{Fields, Flags, LogPosition, NEVER, Record};
-use crate::salvage::{Patient, Start};
+use crate::salvage::{Patient, Start, store_id};
 use crate::seal::publish_hint;
 use crate::survey::Listing;
 use crate::verify::Damage;
@@ -160,30 +160,6 @@ fn list_store(fs: &dyn Fs, path: &Path) -> Result<Listing> {
         return Err(Error::invalid("the directory holds no store").at(path));
     }
     Ok(listing)
-}
-
-/// The identity that most files have. If all headers are damaged, what they look like, and at last a new one: then
-/// all files are written anew.
-fn store_id(starts: &[Start], fs: &dyn Fs, path: &Path) -> Result<[u8; 16]> {
-    let mut counts = HashMap::<[u8; 16], usize>::new();
-    for (header, _) in starts.iter().filter_map(|start| start.header.ok()) {
-        *counts.entry(header.store_id).or_default() += 1;
-    }
-    let most = counts.values().max().copied().unwrap_or(0);
-    let mut likely = counts.into_iter().filter(|&(_, count)| count == most);
-    match (likely.next(), likely.next()) {
-        (Some(_), Some(_)) => {
-            let what =
-                "the directory holds files of several stores: move away those that do not belong";
-            Err(Error::invalid(what).at(path))
-        }
-        (Some((id, _)), None) => Ok(id),
-        (None, _) => {
-            let corrected = starts.iter().filter(|start| start.corrected.is_some());
-            let id = corrected.chain(starts).find_map(Start::likely_store_id);
-            Ok(id.unwrap_or_else(|| fs.random()))
-        }
-    }
 }
 
 /// The newest record of a hash that was lost.

@@ -4,6 +4,7 @@
 //! checksum, which is the seed; marks and the hint hold the seed, too; and a single damaged byte of the header is found
 //! by trying.
 
+use std::collections::HashMap;
 use std::path::{Path, PathBuf};
 
 use crate::directory::Directory;
@@ -29,6 +30,30 @@ pub(crate) struct Start {
     bytes: Vec<u8>,
 }
 
+/// The identity that most files have. If all headers are damaged, what they look like, and at last a new one: then
+/// all files are written anew.
+pub(crate) fn store_id(starts: &[Start], fs: &dyn Fs, path: &Path) -> Result<[u8; 16]> {
+    let mut counts = HashMap::<[u8; 16], usize>::new();
+    for (header, _) in starts.iter().filter_map(|start| start.header.ok()) {
+        *counts.entry(header.store_id).or_default() += 1;
+    }
+    let most = counts.values().max().copied().unwrap_or(0);
+    let mut likely = counts.into_iter().filter(|&(_, count)| count == most);
+    match (likely.next(), likely.next()) {
+        (Some(_), Some(_)) => {
+            let what =
+                "the directory holds files of several stores: move away those that do not belong";
+            Err(Error::invalid(what).at(path))
+        }
+        (Some((id, _)), None) => Ok(id),
+        (None, _) => {
+            let corrected = starts.iter().filter(|start| start.corrected.is_some());
+            let id = corrected.chain(starts).find_map(Start::likely_store_id);
+            Ok(id.unwrap_or_else(|| fs.random()))
+        }
+    }
+}
+
 impl Start {
     pub(crate) fn read(fs: &dyn Fs, dir: &Path, kind: FileKind, id: u64) -> Result<Self> {
         let path = name::data_path(dir, kind, id);
@@ -50,7 +75,7 @@ impl Start {
     }
 
     /// The identity of the store, as far as these bytes tell it.
-    pub(crate) fn likely_store_id(&self) -> Option<[u8; 16]> {
+    fn likely_store_id(&self) -> Option<[u8; 16]> {
         let header = self.header.ok().or(self.corrected).map(|(header, _)| header.store_id);
         header.or_else(|| self.bytes.get(16..32)?.try_into().ok())
     }

@@ -17,12 +17,14 @@ use std::thread::Thread;
 
 use crate::directory::{Directory, Found};
 use crate::error::Result;
+use crate::expiry::Expiry;
 use crate::iter::{Iter, Keys};
 use crate::keydir::{Keydir, Lifetime};
 use crate::page::{Cursor, Page, Prefix};
 use crate::range::{Range, owned};
 use crate::read::{GETS_AT_ONCE, Moment};
 use crate::stats::SnapshotStats;
+use crate::stream::ValueReader;
 use crate::sync::atomic::{AtomicU64, Ordering};
 use crate::sync::{Mutex, lock};
 use crate::value::Value;
@@ -220,6 +222,24 @@ impl Snapshot {
         Ok(dir.find(&dir.files.guard(), dir.hash(key), key, self.moment())?.is_some())
     }
 
+    /// When `key` expires; none if it was not there.
+    ///
+    /// # Errors
+    /// As [`Bitcask::get`](crate::Bitcask::get).
+    pub fn expires_at(&self, key: &[u8]) -> Result<Option<Expiry>> {
+        self.dir().check_open()?;
+        self.dir().expires_at(key, self.moment())
+    }
+
+    /// Reads the value that was stored under `key`, as [`Bitcask::get_reader`](crate::Bitcask::get_reader).
+    ///
+    /// # Errors
+    /// As [`Bitcask::get`](crate::Bitcask::get).
+    pub fn get_reader(&self, key: &[u8]) -> Result<Option<ValueReader>> {
+        self.dir().check_open()?;
+        self.dir().reader(key, self.moment())
+    }
+
     /// How many keys there were.
     pub fn len(&self) -> u64 {
         self.0.len
@@ -251,6 +271,22 @@ impl Snapshot {
     /// `Invalid` without an ordered index.
     pub fn range<K: AsRef<[u8]> + ?Sized>(&self, bounds: impl RangeBounds<K>) -> Result<Range> {
         Range::new(self.clone(), owned(&bounds))
+    }
+
+    /// The first key, as [`Bitcask::first`](crate::Bitcask::first).
+    ///
+    /// # Errors
+    /// `Invalid` without an ordered index; as [`get`](Self::get).
+    pub fn first(&self) -> Result<Option<(Vec<u8>, Value)>> {
+        self.range::<[u8]>(..)?.next().transpose()
+    }
+
+    /// The last key, as [`Bitcask::last`](crate::Bitcask::last).
+    ///
+    /// # Errors
+    /// `Invalid` without an ordered index; as [`get`](Self::get).
+    pub fn last(&self) -> Result<Option<(Vec<u8>, Value)>> {
+        self.range::<[u8]>(..)?.next_back().transpose()
     }
 
     /// All keys that begin with `prefix`, as [`Bitcask::prefix`](crate::Bitcask::prefix).

@@ -4,7 +4,10 @@ use std::ffi::OsString;
 use std::fmt;
 use std::path::PathBuf;
 
+use crate::directory::Directory;
+use crate::header::FileKind;
 use crate::merge::MergeProgress;
+use crate::range::OrderedKeys;
 use crate::sync::atomic::{AtomicU64, Ordering};
 
 /// Sizes within a factor of two are told apart in steps of a quarter.
@@ -201,6 +204,48 @@ pub struct Stats {
 }
 
 impl Stats {
+    /// What anybody can tell who has the store open; what only the engine counts is 0.
+    pub(crate) fn of(dir: &Directory, seq: u64, active: Option<u64>) -> Self {
+        let files = dir.files.files().into_iter().map(|file| FileStats {
+            id: file.id,
+            path: file.path.clone(),
+            merged: file.kind == FileKind::Merged,
+            active: active == Some(file.id),
+            sealed: file.sealed.load(Ordering::Acquire),
+            bytes: file.len.load(Ordering::Acquire),
+            dead_bytes: file.dead.load(Ordering::Relaxed),
+            tombstone_bytes: file.tombstones.load(Ordering::Relaxed),
+        });
+        let unknown = || Histogram::default().snapshot();
+        Self {
+            keys: dir.len(dir.time.now_ms()),
+            expiring_keys: dir.expiries.len(),
+            keydir_bytes: dir.keydir.memory(),
+            ordered_bytes: dir.ordered.as_ref().map_or(0, OrderedKeys::memory),
+            snapshots: dir.snapshots.stats(),
+            seq,
+            mapped: dir.mapped,
+            files: files.collect(),
+            pinned_files: dir.files.pinned().iter().map(|file| file.path.clone()).collect(),
+            foreign: Vec::new(),
+            poisoned: None,
+            puts: 0,
+            deletes: 0,
+            gets: dir.files.gets(),
+            batches: 0,
+            transactions: 0,
+            conflicts: 0,
+            syncs: 0,
+            merges: 0,
+            reclaimed_bytes: 0,
+            merge: None,
+            merge_paused: false,
+            put_latency: unknown(),
+            get_latency: unknown(),
+            sync_latency: unknown(),
+        }
+    }
+
     /// Bytes in data files.
     pub fn bytes(&self) -> u64 {
         self.files.iter().map(|file| file.bytes).sum()

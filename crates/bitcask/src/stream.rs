@@ -115,10 +115,16 @@ impl Bitcask {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_reader(&self, key: &[u8]) -> Result<Option<ValueReader>> {
-        let dir = &*self.engine()?.dir;
-        let table = dir.files.guard();
-        let hash = dir.hash(key);
-        let Some(found) = dir.find(&table, hash, key, Moment::NOW)? else { return Ok(None) };
+        self.engine()?.dir.reader(key, Moment::NOW)
+    }
+}
+
+impl Directory {
+    /// Reads the value that a key has at `moment`, part by part.
+    pub(crate) fn reader(&self, key: &[u8], moment: Moment) -> Result<Option<ValueReader>> {
+        let table = self.files.guard();
+        let hash = self.hash(key);
+        let Some(found) = self.find(&table, hash, key, moment)? else { return Ok(None) };
         let file = table.file(found.place).clone();
         drop(table);
         // Its name may go while it is read.
@@ -127,7 +133,7 @@ impl Bitcask {
         let (source, len) = if flags.is_compressed() {
             let mut scratch = Vec::new();
             let record = file.record(found.place, &mut scratch).map_err(|e| e.of_key(key))?;
-            let value = dir.value_of(&record)?.into_vec();
+            let value = self.value_of(&record)?.into_vec();
             let len = value.len() as u64;
             (Source::Memory(value), len)
         } else {

@@ -195,9 +195,7 @@ impl Bitcask {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn expires_at(&self, key: &[u8]) -> Result<Option<Expiry>> {
-        let dir = &self.engine()?.dir;
-        let found = dir.find(&dir.files.guard(), dir.hash(key), key, Moment::NOW)?;
-        Ok(found.map(|found| Expiry::from_ms(found.expires_ms)))
+        self.engine()?.dir.expires_at(key, Moment::NOW)
     }
 }
 

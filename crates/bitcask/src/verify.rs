@@ -136,42 +136,22 @@ impl Engine {
         options: &VerifyOptions,
         on_progress: OnProgress<'_>,
     ) -> Result<VerifyReport> {
-        if options.rate_bytes_per_second == Some(0) {
-            return Err(Error::invalid("invalid option rate_bytes_per_second: above 0"));
-        }
-        let clock = &self.dir.clock;
-        let (mut due_ns, mut seen) = (clock.monotonic_ns(), 0);
         let files = {
             // Between changes: no file ends within a batch.
             let _writer = lock(&self.writer);
-            self.dir.files.files().into_iter().map(Stretch::of).collect()
+            stretches(&self.dir)
         };
-        verify(&self.dir, files, &mut |progress| {
-            if on_progress(progress).is_break() || self.check_open().is_err() {
-                return ControlFlow::Break(());
-            }
-            let Some(rate) = options.rate_bytes_per_second else {
-                return ControlFlow::Continue(());
-            };
-            let bytes = progress.bytes_read - seen;
-            seen = progress.bytes_read;
-            let took_ns = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
-            due_ns += u64::try_from(took_ns).unwrap_or(u64::MAX / 2);
-            let now_ns = clock.monotonic_ns();
-            let wait = Duration::from_nanos(due_ns.saturating_sub(now_ns));
-            // Time in which nothing was asked for is not made up for.
-            due_ns = due_ns.max(now_ns);
-            let waits = self.dir.options.threads && !wait.is_zero();
-            if waits && !self.keeper.sleep(wait) {
-                return ControlFlow::Break(());
-            }
-            ControlFlow::Continue(())
-        })
+        let mut on_progress = |progress: &VerifyProgress| {
+            let is_closed = self.check_open().is_err();
+            if is_closed { ControlFlow::Break(()) } else { on_progress(progress) }
+        };
+        let wait = |wait| !self.dir.options.threads || self.keeper.sleep(wait);
+        verify(&self.dir, files, options, &mut on_progress, &wait)
     }
 }
 
 /// A file, and how much of it is to be read.
-struct Stretch {
+pub(crate) struct Stretch {
     data: Arc<DataFile>,
     sealed: bool,
     len: u64,
@@ -186,15 +166,49 @@ impl Stretch {
     }
 }
 
-/// Reads files of an open store.
-fn verify(
+/// What there is to read now, with no change under way.
+pub(crate) fn stretches(dir: &Directory) -> Vec<Stretch> {
+    dir.files.files().into_iter().map(Stretch::of).collect()
+}
+
+/// Reads files of an open store. `wait` waits so long, or says that there is no point in it.
+pub(crate) fn verify(
     dir: &Directory,
     files: Vec<Stretch>,
+    options: &VerifyOptions,
     on_progress: OnProgress<'_>,
+    wait: &dyn Fn(Duration) -> bool,
 ) -> Result<VerifyReport> {
+    if options.rate_bytes_per_second == Some(0) {
+        return Err(Error::invalid("invalid option rate_bytes_per_second: above 0"));
+    }
+    let clock = &dir.clock;
+    let (mut due_ns, mut seen) = (clock.monotonic_ns(), 0);
+    let mut paced = |progress: &VerifyProgress| {
+        if on_progress(progress).is_break() {
+            return ControlFlow::Break(());
+        }
+        let Some(rate) = options.rate_bytes_per_second else {
+            return ControlFlow::Continue(());
+        };
+        let bytes = progress.bytes_read - seen;
+        seen = progress.bytes_read;
+        let took_ns = u128::from(bytes) * 1_000_000_000 / u128::from(rate);
+        due_ns += u64::try_from(took_ns).unwrap_or(u64::MAX / 2);
+        let now_ns = clock.monotonic_ns();
+        let early = Duration::from_nanos(due_ns.saturating_sub(now_ns));
+        // Time in which nothing was asked for is not made up for.
+        due_ns = due_ns.max(now_ns);
+        if early.is_zero() || wait(early) {
+            ControlFlow::Continue(())
+        } else {
+            ControlFlow::Break(())
+        }
+    };
     let bytes = files.iter().map(|file| file.len).sum();
     let progress = VerifyProgress { files: files.len(), bytes, ..VerifyProgress::default() };
     let (report, dictionaries) = (VerifyReport::default(), BTreeSet::new());
+    let on_progress = &mut paced;
     let mut verifier = Verifier { dir, on_progress, progress, report, dictionaries };
     for file in &files {
         if verifier.check(file)?.is_break() {
@@ -341,8 +355,11 @@ impl Verifier<'_> {
         Ok(())
     }
 
-    /// Whether merge has not removed it.
+    /// Whether merge has not removed it. Beside the process that merges, the directory tells: the hint goes last.
     fn is_in_use(&self, data: &DataFile) -> bool {
+        if self.dir.read_only {
+            return self.dir.fs.open(&data.path, Access::Read).is_ok();
+        }
         self.dir.files.guard().iter().any(|file| file.id == data.id)
     }
 

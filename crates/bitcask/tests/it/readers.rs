@@ -10,6 +10,7 @@ pub(crate) mod interposed;
 pub(crate) mod world;
 
 use std::collections::BTreeMap;
+use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
@@ -17,7 +18,8 @@ use std::sync::{Arc, Mutex};
 use bitcask::fs::sim::{Failure, SimClock, SimFs};
 use bitcask::fs::{Disk, Fs};
 use bitcask::{
-    Durability, ErrorKind, IoMode, Iter, MergePolicy, Options, ReadOnly, Snapshot, WriteBatch,
+    Durability, ErrorKind, Index, IoMode, Iter, MergePolicy, Options, ReadOnly, Snapshot,
+    WriteBatch,
 };
 
 use crate::basics::TempDir;
@@ -460,5 +462,53 @@ fn files_that_were_merged_away_are_let_go_after_a_refresh() {
         reader.refresh().unwrap();
         let held = deleted_and_held(dir.path());
         assert!(held.len() <= 1, "{held:?}");
+    }
+}
+
+#[test]
+fn a_reader_verifies_and_measures_what_it_sees_and_knows_all_that_a_snapshot_knows() {
+    for seed in seeds(5_500, 8) {
+        let io = MODES[usize::try_from(seed % 2).unwrap()];
+        let sim = SimFs::new(seed);
+        let fs: Arc<dyn Fs> = Arc::new(sim.clone());
+        let mut world = World::new(Rng::new(seed), fs.clone(), io, Path::new("/db"));
+        let readers = Arc::new(Interposed::read_only(fs));
+        let options = reader_options(&world, readers, io).index(Index::Ordered);
+        let reader = options.open_read_only("/db").unwrap();
+        for _ in 0..60 {
+            (0..5).for_each(|_| world.step());
+            // What it knew may be merged away, and is no damage.
+            assert!(reader.verify().unwrap().is_clean());
+            reader.refresh().unwrap();
+            let report = reader.verify().unwrap();
+            assert!(report.is_clean(), "{seed}: {report:?}");
+
+            let (ours, theirs) = (reader.stats(), world.db.stats().unwrap());
+            assert_eq!((ours.keys, ours.seq), (theirs.keys, reader.seq()));
+            for (file, whole) in ours.files.iter().zip(&theirs.files) {
+                assert_eq!((file.id, file.merged), (whole.id, whole.merged));
+                // Marks are not followed, and what is dead is known as far as it was seen to die.
+                assert!(file.dead_bytes <= file.bytes && file.bytes <= whole.bytes, "{file:?}");
+            }
+
+            let snapshot = reader.snapshot();
+            let now = living(&world.map, world.now_ms());
+            assert_eq!(reader.first().unwrap().map(|e| e.0), now.keys().next().cloned());
+            assert_eq!(reader.last().unwrap().map(|e| e.0), now.keys().next_back().cloned());
+            for (key, value) in now.iter().take(5) {
+                let expiry = world.db.expires_at(key).unwrap();
+                assert_eq!(reader.expires_at(key).unwrap(), expiry);
+                assert_eq!(snapshot.expires_at(key).unwrap(), expiry);
+                for read in [reader.get_reader(key), snapshot.get_reader(key)] {
+                    let mut bytes = Vec::new();
+                    read.unwrap().unwrap().read_to_end(&mut bytes).unwrap();
+                    assert_eq!(&bytes, value);
+                }
+            }
+        }
+        let damaged =
+            sim.file_names("/db").into_iter().find(|n| n.to_string_lossy().ends_with("data"));
+        sim.flip_bit(Path::new("/db").join(damaged.unwrap()), 100, 3);
+        assert!(!reader.verify().unwrap().is_clean());
     }
 }
