@@ -6,6 +6,8 @@
 mod cli;
 mod commands;
 mod failure;
+#[expect(dead_code, reason = "importers are on their way")]
+mod incoming;
 mod output;
 
 use std::process::ExitCode;
