@@ -150,28 +150,31 @@ impl Engine {
 
     /// What the store consists of now, and its last sequence number.
     fn parts(&self) -> Result<(u64, Vec<Part>)> {
-        let writer = lock(&self.writer);
-        writer.check()?;
         let mut parts = Vec::new();
-        for file in self.dir.files.files() {
-            let (path, len) = (file.path.clone(), file.len.load(Ordering::Acquire));
-            if !file.sealed.load(Ordering::Acquire) {
-                parts.push(Part::Growing { path, len });
-                continue;
+        let seq = {
+            let writer = lock(&self.writer);
+            writer.check()?;
+            for file in self.dir.files.files() {
+                let (path, len) = (file.path.clone(), file.len.load(Ordering::Acquire));
+                if !file.sealed.load(Ordering::Acquire) {
+                    parts.push(Part::Growing { path, len });
+                    continue;
+                }
+                let hint = self.dir.hint_path(file.id);
+                // The header of a hint has a digest of its data file.
+                parts.push(Part::Immutable { path, proof: hint.clone(), role: Role::Data(len) });
+                parts.push(Part::Immutable { path: hint.clone(), proof: hint, role: Role::Spare });
             }
-            let hint = self.dir.hint_path(file.id);
-            // The header of a hint has a digest of its data file.
-            parts.push(Part::Immutable { path, proof: hint.clone(), role: Role::Data(len) });
-            parts.push(Part::Immutable { path: hint.clone(), proof: hint, role: Role::Spare });
-        }
-        // They were durable before any record referred to them.
+            writer.next_seq - 1
+        };
+        // They were durable before any record referred to them, and stay.
         for id in Listing::of_dir(&*self.dir.fs, &self.dir.path)?.dictionaries {
             let path = self.dir.dictionary_path(id);
             let file = self.dir.open_file(&path)?;
             let len = file.len().map_err(|e| Error::io("cannot read the length", &path, e))?;
             parts.push(Part::Immutable { proof: path.clone(), path, role: Role::Data(len) });
         }
-        Ok((writer.next_seq - 1, parts))
+        Ok((seq, parts))
     }
 }
 

@@ -1,4 +1,5 @@
-//! The store: open, get, put, delete, write, iterate, merge, close. Reads like the paper.
+//! The store: open, get, put, delete, write, iterate, merge, close. Reads like the paper. What goes beyond it stands with
+//! its own subject: `update.rs`, `transaction.rs`, `stream.rs`, `typed.rs`.
 
 use std::fmt;
 use std::ops::{ControlFlow, RangeBounds};
@@ -116,7 +117,7 @@ impl Bitcask {
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         let engine = self.engine()?;
         let dir = &engine.dir;
-        Ok(dir.find(&dir.files.guard(), dir.hash(key), key, Moment::NOW)?.is_some())
+        dir.contains(key, Moment::NOW)
     }
 
     /// Stores `value` under `key`, replacing what was there.
@@ -264,7 +265,7 @@ impl Bitcask {
         Watch::new(self.engine()?.dir.clone(), prefix, from_seq)
     }
 
-    /// The sequence number of the last change.
+    /// The largest sequence number given: changes have them, and marks of the log.
     ///
     /// # Errors
     /// `Invalid` once the store is closed.
@@ -314,9 +315,9 @@ impl Bitcask {
         self.0.engine.snapshot("range").prefix(prefix)
     }
 
-    /// About `limit` keys that begin with `prefix`, with their values, and where to go on. A key that is there all the time
-    /// is met exactly once; one that comes or goes between two pages may be met or not. Without an ordered index a
-    /// page may be larger than asked, and a prefix saves no work.
+    /// At most `limit` keys that begin with `prefix`, with their values, and where to go on. A key that is there all the time
+    /// is met exactly once; one that comes or goes between two pages may be met or not. Without an ordered index the order
+    /// is that of hashes, and a prefix saves no work.
     ///
     /// ```
     /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-scan-{}", std::process::id()));
@@ -336,7 +337,7 @@ impl Bitcask {
     /// ```
     ///
     /// # Errors
-    /// `Invalid` if the cursor is none of this way of opening; as [`get`](Self::get).
+    /// `Invalid` if it is no cursor, or one of an ordered scan and there is no ordered index; as [`get`](Self::get).
     pub fn scan(&self, prefix: &[u8], from: Option<&Cursor>, limit: usize) -> Result<Page> {
         self.engine()?.snapshot("scan").scan(prefix, from, limit)
     }
@@ -401,7 +402,7 @@ impl Bitcask {
         self.merge_with(|_| ControlFlow::Continue(()))
     }
 
-    /// As [`merge`](Self::merge), and tells how far it is, several times a second. `Break` stops it; what is done
+    /// As [`merge`](Self::merge), and tells how far it is, after each MiB or so. `Break` stops it; what is done
     /// is done. The callback must not merge or close the store itself: it would wait for this merge.
     ///
     /// # Errors

@@ -1,10 +1,9 @@
 //! The open store: how a change gets in, how a value gets out.
 //!
-//! [`Engine::commit`] is the only way a change enters. `durable.rs`, `keeper.rs` and `merge.rs` are further parts of the
+//! [`Engine::commit_if`] is the only way a change enters. `durable.rs`, `keeper.rs` and `merge.rs` are further parts of the
 //! engine, each with its own story.
 
 use std::path::Path;
-
 use std::sync::Arc;
 
 use crate::batch::{BATCH_BYTES_MAX, BATCH_LEN_MAX, Change};
@@ -30,6 +29,7 @@ use crate::writer::Writer;
 
 /// One in this many puts and gets is timed.
 const SAMPLE: u64 = 64;
+
 /// The open store, shared with its background threads.
 #[derive(Debug)]
 pub(crate) struct Engine {
@@ -92,8 +92,7 @@ impl Engine {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         let dir = &*self.dir;
         let started = self.sample(dir.files.count_gets(1));
-        let hash = dir.hash(key);
-        let value = dir.get(&dir.files.guard(), hash, key, Moment::NOW);
+        let value = dir.get(key, Moment::NOW);
         if let Some(started) = started {
             self.stats.get_ns.record(dir.clock.monotonic_ns() - started);
         }
@@ -103,11 +102,7 @@ impl Engine {
     /// The newest values of many keys.
     pub(crate) fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
         self.dir.files.count_gets(keys.len() as u64);
-        let mut values = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(GETS_AT_ONCE) {
-            self.dir.get_at_once(keys, Moment::NOW, &mut values)?;
-        }
-        Ok(values)
+        self.dir.get_many(keys, Moment::NOW)
     }
 
     /// The store as it is now.
@@ -147,7 +142,8 @@ impl Engine {
         self.check_open()?;
         writer.check()?;
         let seq_before = writer.next_seq;
-        let started = self.sample(seq_before);
+        writer.commits += 1;
+        let started = self.sample(writer.commits);
         if !condition()? {
             return Ok(false);
         }

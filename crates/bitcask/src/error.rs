@@ -36,7 +36,7 @@ pub enum ErrorKind {
     Io,
     /// An earlier write or sync failed, so nothing more is written through this handle.
     Poisoned,
-    /// The disk is full. The operation changed nothing.
+    /// The disk is full, or the memory budget used up. The operation changed nothing.
     Full,
     /// Others changed what a transaction had read, again and again. It changed nothing.
     Conflict,
@@ -73,7 +73,9 @@ impl ErrorKind {
                 "look at the disk and its permissions; what was acknowledged is not affected"
             }
             Self::Poisoned => "reopen the store: it recovers what is on the disk",
-            Self::Full => "free space on the disk, or delete and merge; then try again",
+            Self::Full => {
+                "free space on the disk, or delete and merge, or raise the memory budget if that is what is used up; then try again"
+            }
             Self::Conflict => "try again, or touch fewer keys at a time",
             Self::Gone => "read everything from a snapshot, then watch from its sequence number on",
         }

@@ -41,6 +41,9 @@
 //!
 //! # Features
 //!
+//! `lz4` and `zstd`, on by default: compression. `zstd` needs a C compiler to build; without one of them, what it compressed is
+//! `Unsupported`.
+//!
 //! `serde` adds `Typed`: collections of typed keys and values, in JSON or by a codec of your own. [`Key`]
 //! is there without it: keys as bytes that sort as the values do.
 //!

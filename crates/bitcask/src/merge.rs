@@ -1,4 +1,4 @@
-//! Merge: giving back the space of dead records. The only code that removes data.
+//! Merge: giving back the space of dead records. The only code that removes data of an open store.
 //!
 //! A step takes a few sealed files whose live records fit into one, and makes of them one new file:
 //!

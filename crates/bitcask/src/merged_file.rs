@@ -34,7 +34,7 @@ pub(crate) struct Output {
 /// What a record was before it was copied.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Origin {
-    /// The newest value of its key, at this place.
+    /// The newest value of its key, or one that a snapshot sees, at this place.
     Live(Place),
     Tombstone(HiddenIn),
 }

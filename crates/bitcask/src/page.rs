@@ -48,7 +48,7 @@ impl Iterator for Prefix {
 pub struct Cursor(Vec<u8>);
 
 const BEHIND_KEY: u8 = 1;
-const FROM_SHARD: u8 = 2;
+const WITHIN_SHARD: u8 = 2;
 
 impl Cursor {
     /// The bytes of the cursor.
@@ -60,9 +60,9 @@ impl Cursor {
         Self([&[BEHIND_KEY], key].concat())
     }
 
-    fn from_shard(shard: usize) -> Self {
+    fn within_shard(shard: usize, behind: &[u8]) -> Self {
         let shard = u32::try_from(shard).expect("there are few shards");
-        Self([&[FROM_SHARD][..], &shard.to_le_bytes()].concat())
+        Self([&[WITHIN_SHARD][..], &shard.to_le_bytes(), behind].concat())
     }
 }
 
@@ -92,22 +92,21 @@ impl Page {
         let limit = limit.max(1);
         match from.map(|cursor| cursor.0.as_slice()) {
             None if snapshot.dir().ordered.is_some() => in_order(snapshot, prefix, None, limit),
-            None => by_shards(&snapshot, prefix, 0, limit),
+            None => by_shards(&snapshot, prefix, (0, None), limit),
             Some([BEHIND_KEY, key @ ..]) => in_order(snapshot, prefix, Some(key), limit),
-            Some([FROM_SHARD, shard @ ..]) => {
-                let shard = parse_shard(snapshot.dir(), shard)?;
-                by_shards(&snapshot, prefix, shard, limit)
+            Some([WITHIN_SHARD, a, b, c, d, key @ ..]) => {
+                let shard = known_shard(snapshot.dir(), u32::from_le_bytes([*a, *b, *c, *d]))?;
+                by_shards(&snapshot, prefix, (shard, Some(key)), limit)
             }
             Some(_) => Err(Error::invalid("this is no cursor of a scan")),
         }
     }
 }
 
-fn parse_shard(dir: &Directory, bytes: &[u8]) -> Result<usize> {
-    let shard = bytes.try_into().map(u32::from_le_bytes).ok();
-    let shard = shard.and_then(|shard| usize::try_from(shard).ok());
-    shard
-        .filter(|&shard| shard <= dir.keydir.shard_count())
+fn known_shard(dir: &Directory, shard: u32) -> Result<usize> {
+    usize::try_from(shard)
+        .ok()
+        .filter(|&shard| shard < dir.keydir.shard_count())
         .ok_or_else(|| Error::invalid("this is no cursor of a scan of this store"))
 }
 
@@ -128,19 +127,27 @@ fn in_order(
     Ok(Page { entries, next })
 }
 
-/// Whole shards, until there is enough.
-fn by_shards(snapshot: &Snapshot, prefix: &[u8], from: usize, limit: usize) -> Result<Page> {
-    let shards = snapshot.dir().keydir.shard_count();
-    let (mut entries, mut shard) = (Vec::new(), from);
-    while shard < shards && entries.len() < limit {
-        for entry in Iter::of_shard(snapshot.clone(), shard) {
-            let (key, value) = entry?;
-            if key.starts_with(prefix) {
-                entries.push((key, value));
-            }
+/// Shard by shard, and within a shard in the order of keys, so that a page can end anywhere.
+fn by_shards(
+    snapshot: &Snapshot,
+    prefix: &[u8],
+    (from, behind): (usize, Option<&[u8]>),
+    limit: usize,
+) -> Result<Page> {
+    let mut entries = Vec::new();
+    for shard in from..snapshot.dir().keydir.shard_count() {
+        let behind = behind.filter(|_| shard == from);
+        let mut found = Iter::of_shard(snapshot.clone(), shard).collect::<Result<Vec<_>>>()?;
+        found.retain(|(key, _)| {
+            key.starts_with(prefix) && behind.is_none_or(|behind| key.as_slice() > behind)
+        });
+        found.sort_unstable_by(|(a, _), (b, _)| a.cmp(b));
+        found.truncate(limit - entries.len());
+        entries.append(&mut found);
+        if let Some((last, _)) = entries.last().filter(|_| entries.len() == limit) {
+            let next = Some(Cursor::within_shard(shard, last));
+            return Ok(Page { entries, next });
         }
-        shard += 1;
     }
-    let next = (shard < shards).then(|| Cursor::from_shard(shard));
-    Ok(Page { entries, next })
+    Ok(Page { entries, next: None })
 }

@@ -10,7 +10,6 @@ use std::ops::Bound;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::ordered::{KeyIndex, KeyList, Order};
-use crate::read::GETS_AT_ONCE;
 use crate::snapshot::Snapshot;
 use crate::sync::{RwLock, read, write};
 use crate::value::Value;
@@ -194,10 +193,7 @@ impl Range {
             (Order::Ascending, Some(last)) => self.left.0 = Bound::Excluded(last.clone()),
             (Order::Descending, Some(last)) => self.left.1 = Bound::Excluded(last.clone()),
         }
-        let mut values = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(GETS_AT_ONCE) {
-            dir.get_at_once(keys, self.snapshot.moment(), &mut values)?;
-        }
+        let values = dir.get_many(&keys, self.snapshot.moment())?;
         let entries = keys.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?)));
         match order {
             Order::Ascending => self.front.extend(entries),

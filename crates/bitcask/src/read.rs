@@ -45,20 +45,34 @@ impl Current {
 impl Directory {
     /// The value of a key.
     #[inline]
-    pub(crate) fn get(
-        &self,
-        table: &Table,
-        hash: u64,
-        key: &[u8],
-        moment: Moment,
-    ) -> Result<Option<Value>> {
+    pub(crate) fn get(&self, key: &[u8], moment: Moment) -> Result<Option<Value>> {
+        let hash = self.hash(key);
+        let table = self.files.guard();
         let places = self.keydir.candidates(hash);
-        self.get_among(table, places.iter(), hash, key, moment)
+        self.get_among(&table, places.iter(), hash, key, moment)
+    }
+
+    /// Whether a key has a value.
+    pub(crate) fn contains(&self, key: &[u8], moment: Moment) -> Result<bool> {
+        Ok(self.find(&self.files.guard(), self.hash(key), key, moment)?.is_some())
+    }
+
+    /// The values of many keys, in their order.
+    pub(crate) fn get_many<K: AsRef<[u8]>>(
+        &self,
+        keys: &[K],
+        moment: Moment,
+    ) -> Result<Vec<Option<Value>>> {
+        let mut values = Vec::with_capacity(keys.len());
+        for keys in keys.chunks(GETS_AT_ONCE) {
+            self.get_at_once(keys, moment, &mut values)?;
+        }
+        Ok(values)
     }
 
     /// The values of a few keys, at most [`GETS_AT_ONCE`]: first every slot of the keydir is fetched, then every record,
     /// then all are read.
-    pub(crate) fn get_at_once<K: AsRef<[u8]>>(
+    fn get_at_once<K: AsRef<[u8]>>(
         &self,
         keys: &[K],
         moment: Moment,

@@ -30,7 +30,7 @@ use crate::name::LOCK_NAME;
 use crate::options::Options;
 use crate::page::{Cursor, Page, Prefix};
 use crate::range::Range;
-use crate::read::{GETS_AT_ONCE, Moment};
+use crate::read::Moment;
 use crate::record::Flags;
 use crate::recovery::attach_sealed;
 use crate::snapshot::Snapshot;
@@ -69,7 +69,7 @@ struct Reader {
 #[derive(Clone)]
 pub(crate) struct View {
     dir: Arc<Directory>,
-    /// The largest sequence number applied.
+    /// Every change up to this sequence number is applied.
     seq: u64,
 }
 
@@ -106,32 +106,29 @@ impl ReadOnly {
         Ok(Self(Arc::new(Reader { options, follower, view })))
     }
 
-    /// Catches up with the writer: applies all changes made by now. Gives how many.
+    /// Catches up with the writer: applies all changes made by now.
     ///
     /// # Errors
     /// `Corrupt`, `Unsupported`, `Io`: what was there before can still be read.
-    pub fn refresh(&self) -> Result<u64> {
+    pub fn refresh(&self) -> Result<()> {
         let mut following = lock(&self.0.follower);
         let dir = self.dir();
-        let before = self.seq();
         let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
         if following.is_outdated(&listing) {
-            return self.survey(&mut following).map(|()| self.seq().saturating_sub(before));
+            return self.survey(&mut following);
         }
-        let mut count = 0;
         loop {
             let Following { follower, growing, logs, pending, .. } = &mut *following;
-            count += self.apply(&dir, pending)?;
+            self.apply(&dir, pending)?;
             let progress = follower.read(&dir, &mut |followed| {
                 let file = file_of(&dir, growing, logs, followed.file)?;
                 pending.push_back(Pending::of(&dir, file, &followed));
                 Ok(())
             });
-            count += self.apply(&dir, pending)?;
+            self.apply(&dir, pending)?;
             match progress {
                 Ok(Progress::Went) if growing.len() >= FOLLOWED_MAX => {
-                    self.survey(&mut following)?;
-                    return Ok(self.seq().saturating_sub(before));
+                    return self.survey(&mut following);
                 }
                 Ok(Progress::Went) => {}
                 Ok(Progress::Waits) => break,
@@ -139,20 +136,22 @@ impl ReadOnly {
                 Ok(Progress::Torn(next, _)) => {
                     self.survey(&mut following)?;
                     following.follower.wait_before(next);
-                    return Ok(self.seq().saturating_sub(before));
+                    return Ok(());
                 }
                 // What is missing was merged away before it was read: the survey finds it.
                 Err(e) if e.kind() == ErrorKind::Gone || e.is_not_found() => {
-                    self.survey(&mut following)?;
-                    return Ok(self.seq().saturating_sub(before));
+                    return self.survey(&mut following);
                 }
                 Err(e) => return Err(e),
             }
         }
+        let mut view = write(&self.0.view);
+        // Marks have numbers, too.
+        view.seq = view.seq.max(following.follower.seen());
         // Where a record cannot be read, the keydir is not what it should be.
-        let dropped = drop_expired(&dir, &write(&self.0.view));
+        let dropped = drop_expired(&dir, &view);
         following.is_unsound = dropped.is_err();
-        dropped.map(|()| count)
+        dropped
     }
 
     /// Reads the directory anew.
@@ -165,9 +164,8 @@ impl ReadOnly {
         Ok(())
     }
 
-    /// Makes changes visible, a batch in one step. Gives how many. After an error, what was not applied is still there.
-    fn apply(&self, dir: &Directory, pending: &mut VecDeque<Pending>) -> Result<u64> {
-        let mut count = 0;
+    /// Makes changes visible, a batch in one step. After an error, what was not applied is still there.
+    fn apply(&self, dir: &Directory, pending: &mut VecDeque<Pending>) -> Result<()> {
         while let Some(last) = pending.iter().position(|change| change.is_last) {
             // All that can fail comes first.
             let prepared = prepare(dir, pending.range(..=last))?;
@@ -177,11 +175,10 @@ impl ReadOnly {
                 if change.seq > view.seq {
                     change.apply(dir, old);
                     view.seq = change.seq;
-                    count += 1;
                 }
             }
         }
-        Ok(count)
+        Ok(())
     }
 
     fn dir(&self) -> Arc<Directory> {
@@ -193,9 +190,7 @@ impl ReadOnly {
     /// # Errors
     /// As [`Bitcask::get`](crate::Bitcask::get).
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
-        let view = read(&self.0.view);
-        let dir = &view.dir;
-        dir.get(&dir.files.guard(), dir.hash(key), key, Moment::NOW)
+        read(&self.0.view).dir.get(key, Moment::NOW)
     }
 
     /// The values stored under many keys, all at one moment, in their order.
@@ -203,12 +198,7 @@ impl ReadOnly {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
-        let view = read(&self.0.view);
-        let mut values = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(GETS_AT_ONCE) {
-            view.dir.get_at_once(keys, Moment::NOW, &mut values)?;
-        }
-        Ok(values)
+        read(&self.0.view).dir.get_many(keys, Moment::NOW)
     }
 
     /// Whether a value is stored under `key`.
@@ -216,9 +206,7 @@ impl ReadOnly {
     /// # Errors
     /// As [`get`](Self::get).
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
-        let view = read(&self.0.view);
-        let dir = &view.dir;
-        Ok(dir.find(&dir.files.guard(), dir.hash(key), key, Moment::NOW)?.is_some())
+        read(&self.0.view).dir.contains(key, Moment::NOW)
     }
 
     /// When `key` expires; none if it is not there.
@@ -248,7 +236,7 @@ impl ReadOnly {
         self.len() == 0
     }
 
-    /// The sequence number of the last change that it knows.
+    /// The largest sequence number that it knows: changes have them, and marks of the log.
     pub fn seq(&self) -> u64 {
         read(&self.0.view).seq
     }
@@ -509,10 +497,10 @@ fn survey(path: &Path, options: &Options) -> Result<Option<(View, Following)>> {
         })
     };
     let entries = list()?;
-    let is_locked_once = entries.iter().any(|entry| entry.name == LOCK_NAME);
+    let was_opened = entries.iter().any(|entry| entry.name == LOCK_NAME);
     let listing = Listing::of(entries);
     listing.check_whole(path)?;
-    if !listing.holds_store() && !is_locked_once {
+    if !listing.holds_store() && !was_opened {
         return Err(Error::invalid("the directory holds no store").at(path));
     }
     let store_id = store_id(&**fs, path, &listing)?.unwrap_or(UNKNOWN_STORE);

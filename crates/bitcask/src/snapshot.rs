@@ -22,7 +22,7 @@ use crate::iter::{Iter, Keys};
 use crate::keydir::{Keydir, Lifetime};
 use crate::page::{Cursor, Page, Prefix};
 use crate::range::{Range, owned};
-use crate::read::{GETS_AT_ONCE, Moment};
+use crate::read::Moment;
 use crate::stats::SnapshotStats;
 use crate::stream::ValueReader;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -196,7 +196,7 @@ impl Snapshot {
     pub fn get(&self, key: &[u8]) -> Result<Option<Value>> {
         let dir = self.dir();
         dir.check_open()?;
-        dir.get(&dir.files.guard(), dir.hash(key), key, self.moment())
+        dir.get(key, self.moment())
     }
 
     /// The values that were stored under many keys, in their order.
@@ -205,11 +205,7 @@ impl Snapshot {
     /// As [`Bitcask::get`](crate::Bitcask::get).
     pub fn get_many<K: AsRef<[u8]>>(&self, keys: &[K]) -> Result<Vec<Option<Value>>> {
         self.dir().check_open()?;
-        let mut values = Vec::with_capacity(keys.len());
-        for keys in keys.chunks(GETS_AT_ONCE) {
-            self.dir().get_at_once(keys, self.moment(), &mut values)?;
-        }
-        Ok(values)
+        self.dir().get_many(keys, self.moment())
     }
 
     /// Whether a value was stored under `key`.
@@ -219,7 +215,7 @@ impl Snapshot {
     pub fn contains(&self, key: &[u8]) -> Result<bool> {
         let dir = self.dir();
         dir.check_open()?;
-        Ok(dir.find(&dir.files.guard(), dir.hash(key), key, self.moment())?.is_some())
+        dir.contains(key, self.moment())
     }
 
     /// When `key` expires; none if it was not there.

@@ -288,7 +288,7 @@ impl Found {
                 self.previous = header.previous;
                 Ok(())
             }
-            // Perhaps the power went before the header reached the disk: `mend_hole` finds out.
+            // Perhaps the power went before the header reached the disk: `end_at_hole` finds out.
             Err(what) if self.kind == FileKind::Log => {
                 (self.seed, self.end) = (None, 0);
                 self.entries.clear();

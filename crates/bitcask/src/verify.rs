@@ -4,8 +4,8 @@
 //! appended meanwhile is left to the next time. A file that merge removes meanwhile is no loss. Damage is reported, and the
 //! walk goes on behind it (`walk.rs`). Nothing is changed, not even marked; repair is another thing, for a closed store.
 //!
-//! [`verify`] needs a [`Directory`] and somebody who is told of each stride, and waits or stops; so it serves anybody who has
-//! a store open.
+//! [`verify`] needs a [`Directory`] and somebody who is told of each stride, and waits or stops; so it serves the one who
+//! writes and those who read beside it.
 
 use std::collections::BTreeSet;
 use std::ops::ControlFlow;

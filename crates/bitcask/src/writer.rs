@@ -39,6 +39,8 @@ pub(crate) struct Writer {
     finished: Vec<Finished>,
     pub(crate) next_seq: u64,
     next_file_id: u64,
+    /// Calls of `commit_if`, so that some of them are timed.
+    pub(crate) commits: u64,
     /// How far the log is durable, and how far it says so itself.
     durable: LogPosition,
     marked: LogPosition,
@@ -122,6 +124,7 @@ impl Writer {
             finished: Vec::new(),
             next_seq: end.next_seq,
             next_file_id: end.next_file_id,
+            commits: 0,
             durable: end.durable,
             marked: if end.closed { end.durable } else { LogPosition::default() },
             marked_time: end.time,
@@ -515,7 +518,7 @@ impl Writer {
         !self.finished.is_empty()
     }
 
-    /// A number for a file that merge writes.
+    /// A number for the next file.
     pub(crate) fn take_file_id(&mut self) -> Result<u64> {
         let id = self.next_file_id;
         self.next_file_id = id

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, ErrorKind, Index, IoMode, MergePolicy, Options, WriteBatch};
+use bitcask::{Bitcask, Durability, ErrorKind, Index, IoMode, MergePolicy, Options, WriteBatch};
 
 /// A directory of its own that is gone when the test ends.
 pub(crate) struct TempDir(std::path::PathBuf);
@@ -168,5 +168,15 @@ fn a_memory_budget_refuses_new_keys_and_nothing_else() {
         let error = options.clone().memory_budget(1000).open("/db").unwrap_err();
         assert_eq!(error.kind(), ErrorKind::Full, "{error:?}");
         assert_eq!(options.open("/db").unwrap().get(b"new").unwrap().unwrap(), "");
+    }
+}
+
+#[test]
+fn one_in_64_puts_is_timed_whatever_else_takes_sequence_numbers() {
+    for durability in [Durability::Os, Durability::Always] {
+        let dir = TempDir::new(&format!("timed-{durability:?}"));
+        let db = Options::new().durability(durability).open(dir.path()).unwrap();
+        (0..128).for_each(|_| db.put(b"k", b"v").unwrap());
+        assert_eq!(db.stats().unwrap().put_latency.count(), 2, "{durability:?}");
     }
 }

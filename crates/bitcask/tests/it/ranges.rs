@@ -94,6 +94,7 @@ fn scan(db: &Bitcask, prefix: &[u8], limit: usize) -> Vec<Vec<u8>> {
     let (mut keys, mut cursor) = (Vec::new(), None);
     loop {
         let page = db.scan(prefix, cursor.as_ref(), limit).unwrap();
+        assert!(page.entries.len() <= limit);
         keys.extend(page.entries.into_iter().map(|(key, _)| key));
         let Some(next) = page.next else { return keys };
         // A cursor survives being written down.

@@ -277,7 +277,7 @@ fn a_crashed_store_is_read_up_to_where_it_ends_and_not_changed() {
                 let was = world.history.range(since..).any(|(_, map)| is(map));
                 let after = is(&world.map) || is(&world.under_way.lock().unwrap().after);
                 assert!(was || after, "killed: {killed}; at {}", reader.seq());
-                assert_eq!(reader.refresh().unwrap(), 0);
+                reader.refresh().unwrap();
                 assert!(files(&image) == bytes, "a reader changed something");
                 let mended = reader_options(&world, Arc::new(image), io).open("/db").unwrap();
                 let mended: BTreeMap<_, _> =
@@ -337,7 +337,8 @@ fn a_reader_of_nothing_is_refused_and_one_of_an_empty_store_sees_its_first_put()
     let db = simple(&sim).open("/db").unwrap();
     let reader = simple(&sim).open_read_only("/db").unwrap();
     assert!(reader.is_empty());
-    assert_eq!((reader.refresh().unwrap(), reader.seq()), (0, 0));
+    reader.refresh().unwrap();
+    assert_eq!(reader.seq(), 0);
     db.put(b"k", b"v").unwrap();
     reader.refresh().unwrap();
     assert_eq!(reader.get(b"k").unwrap().unwrap(), "v");
@@ -369,7 +370,7 @@ fn who_reads_while_another_refreshes_sees_batches_whole() {
     for n in 1..20 {
         write(n);
         write(n + 100);
-        assert_eq!(reader.refresh().unwrap(), 8);
+        reader.refresh().unwrap();
     }
     readers.alone();
     assert!(looks.load(Ordering::Relaxed) > 100);

@@ -75,7 +75,9 @@ impl<'a> Looks<'a> {
     fn look(&mut self) -> Result<()> {
         let sampled: Vec<_> = (0..SAMPLED).map(|_| self.sample()).collect::<Result<_>>()?;
         let made = self.tills.iter().map(Till::acknowledged).collect::<Result<Vec<_>>>()?;
-        self.counts.add("refreshed", self.reader.refresh()?);
+        let seq_before = self.reader.seq();
+        self.reader.refresh()?;
+        self.counts.add("refreshed", self.reader.seq() - seq_before);
         self.counts.add("refreshes", 1);
 
         let (snapshot, span) = Span::of(|| self.reader.snapshot());
