@@ -16,7 +16,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use crate::directory::{Directory, Found};
 use crate::engine::Engine;
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::fs::Clock;
 use crate::record::NEVER;
 use crate::sync::atomic::{AtomicU64, Ordering};
@@ -231,6 +231,13 @@ impl Directory {
 
     /// Drops the keys of this hash that expire then.
     fn drop_at(&self, expires_ms: u64, hash: u64, next_seq: u64) -> Result<()> {
+        // Merge may move one meanwhile. The next look needs a guard of its own: merge waits for this one.
+        while !self.try_drop_at(expires_ms, hash, next_seq)? {}
+        Ok(())
+    }
+
+    /// Gives false if one is no longer where it was found.
+    fn try_drop_at(&self, expires_ms: u64, hash: u64, next_seq: u64) -> Result<bool> {
         let table = self.files.guard();
         let mut scratch = Vec::new();
         for place in self.keydir.candidates(hash).iter() {
@@ -239,14 +246,12 @@ impl Directory {
                 continue;
             }
             let found = Found::of(place, &record);
-            if self.take_out(hash, record.key, found, next_seq) {
-                self.bury(&table, found);
-            } else {
-                // Merge moved it meanwhile: look again.
-                return self.drop_at(expires_ms, hash, next_seq);
+            if !self.take_out(hash, record.key, found, next_seq) {
+                return Ok(false);
             }
+            self.bury(&table, found);
         }
-        Ok(())
+        Ok(true)
     }
 }
 
@@ -264,6 +269,11 @@ impl Engine {
             after = last;
         }
         failure.map_or(Ok(()), Err)
+    }
+
+    /// The same before a merge, which is to make space where there may be none.
+    pub(crate) fn note_time_if_room(&self) -> Result<()> {
+        self.note_time().or_else(|e| if e.kind() == ErrorKind::Full { Ok(()) } else { Err(e) })
     }
 
     /// Has the log say what time it is, if a key was seen to have expired since it last did.

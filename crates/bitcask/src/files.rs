@@ -8,9 +8,11 @@
 //! table.** A file is added to every copy before the keydir holds a place in it, and removed only after the keydir
 //! holds none; either waits for the guards that are out.
 
+#[cfg(debug_assertions)]
+use std::cell::RefCell;
 use std::fmt;
 use std::io;
-use std::ops::Range;
+use std::ops::{Deref, Range};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock, Weak};
 
@@ -394,8 +396,50 @@ struct Stripe {
     gets: AtomicU64,
 }
 
-/// A look at the files: while it is held, none of them goes away, and none comes into use.
-pub(crate) type Guard<'a> = RwLockReadGuard<'a, Arc<Table>>;
+/// A look at the files: while it is held, none of them goes away, and none comes into use. A thread holds one at a time:
+/// whoever changes the files waits for it, and a second one would wait for them.
+pub(crate) struct Guard<'a> {
+    table: RwLockReadGuard<'a, Arc<Table>>,
+    #[cfg(debug_assertions)]
+    _held: Held,
+}
+
+impl Deref for Guard<'_> {
+    type Target = Arc<Table>;
+
+    fn deref(&self) -> &Arc<Table> {
+        &self.table
+    }
+}
+
+/// Says, in debug builds, that this thread holds a guard of a store.
+#[cfg(debug_assertions)]
+struct Held(usize);
+
+#[cfg(debug_assertions)]
+crate::sync::thread_local! {
+    static HELD: RefCell<Vec<usize>> = const { RefCell::new(Vec::new()) };
+}
+
+#[cfg(debug_assertions)]
+impl Held {
+    fn by_this_thread(files: &FileSet) -> Self {
+        let address = std::ptr::from_ref(files).addr();
+        HELD.with(|held| {
+            let mut held = held.borrow_mut();
+            assert!(!held.contains(&address), "a thread holds one guard at a time");
+            held.push(address);
+        });
+        Self(address)
+    }
+}
+
+#[cfg(debug_assertions)]
+impl Drop for Held {
+    fn drop(&mut self) {
+        HELD.with(|held| held.borrow_mut().retain(|&address| address != self.0));
+    }
+}
 
 /// The data files of an open store.
 #[derive(Debug)]
@@ -422,7 +466,11 @@ impl FileSet {
     }
 
     pub(crate) fn guard(&self) -> Guard<'_> {
-        read(&self.stripes[stripe_index()].table)
+        Guard {
+            table: read(&self.stripes[stripe_index()].table),
+            #[cfg(debug_assertions)]
+            _held: Held::by_this_thread(self),
+        }
     }
 
     /// Counts `n` gets, and says how many this stripe had before.

@@ -17,6 +17,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::File;
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::name;
+use crate::readonly::sound_logs;
 use crate::record::{Fault, Flags, LogPosition, Record};
 use crate::scan::{Scanner, highest_mark, read_header};
 use crate::survey::Listing;
@@ -44,6 +45,8 @@ pub(crate) enum Progress {
     Went,
     /// There is nothing new.
     Waits,
+    /// The name of the file that is read is that of another file now: the directory is a checkpoint, and there is a newer one.
+    Replaced,
     /// The file that is read has no end, but the next one, with this number, has records.
     Torn(u64, Error),
 }
@@ -94,7 +97,12 @@ impl Follower {
     /// Begins with the change numbered `seq`, or the first after it.
     pub(crate) fn from_seq(dir: &Directory, seq: u64) -> Result<Self> {
         loop {
-            let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
+            let mut listing = Listing::of_dir(&*dir.fs, &dir.path)?;
+            if dir.read_only {
+                // After a crash there may be files that do not count, and will be dropped.
+                let logs = sound_logs(&dir.path, &dir.options)?;
+                listing.logs.retain(|id| logs.contains(id));
+            }
             match Self::from_seq_in(dir, &listing, seq) {
                 // Merged away since it was listed.
                 Err(e) if e.is_not_found() => {}
@@ -153,7 +161,11 @@ impl Follower {
             if self.read_current(each)? {
                 return Ok(Progress::Went);
             }
-            let Some((header, next)) = self.next_file(dir)? else { return Ok(Progress::Waits) };
+            let next = self.next_file(dir)?;
+            if dir.read_only && self.is_replaced(dir)? {
+                return Ok(Progress::Replaced);
+            }
+            let Some((header, next)) = next else { return Ok(Progress::Waits) };
             if self.current.as_ref().is_some_and(|current| !current.ended) {
                 // The next file is there before this one has its end; but its records come after.
                 if Scanner::from_start(&*next.file, &next.path, next.seed)?.next()?.is_none() {
@@ -177,6 +189,45 @@ impl Follower {
             self.behind = next.id;
             self.current = Some(next);
         }
+    }
+
+    /// Whether there is a longer file by the name of the one that is read: who writes to a file makes that one longer.
+    fn is_replaced(&self, dir: &Directory) -> Result<bool> {
+        let Some(current) = self.current.as_ref().filter(|current| !current.ended) else {
+            return Ok(false);
+        };
+        let len = |file: &dyn File| {
+            file.len().map_err(|e| Error::io("cannot read the length", &current.path, e))
+        };
+        match dir.open_file(&current.path) {
+            // In this order: meanwhile it may grow.
+            Ok(named) => {
+                let named = len(&*named)?;
+                Ok(named > len(&*current.file)?)
+            }
+            // If it was ended and merged away just now, its end is there when it is read again.
+            Err(e) if e.is_not_found() => {
+                let what = "the file that is followed is gone, and nobody knows how it went on";
+                Err(Error::new(ErrorKind::Gone, what).at(&current.path))
+            }
+            Err(e) => Err(e),
+        }
+    }
+
+    /// Goes on in the file that has the name now.
+    pub(crate) fn reopen(&mut self, dir: &Directory) -> Result<()> {
+        let Some(current) = &mut self.current else { return Ok(()) };
+        let named = match open_log(dir, current.id) {
+            Err(e) if e.is_not_found() => return Ok(()),
+            named => named?,
+        };
+        let Some((_, named)) = named else { return Ok(()) };
+        if named.seed != current.seed {
+            let what = "the store was replaced by another";
+            return Err(Error::new(ErrorKind::Gone, what).at(&dir.path));
+        }
+        current.file = named.file;
+        Ok(())
     }
 
     /// From now on takes the end of the file that it reads for the end of the log, though the file numbered `next` has

@@ -113,6 +113,7 @@ impl Engine {
         let _merging = self.keeper.wait_for_merge();
         self.check_open()?;
         self.drop_expired()?;
+        self.note_time_if_room()?;
         self.sync_all()?;
         self.finish_active_if_dead()?;
         self.sync_all()?;
@@ -148,6 +149,7 @@ impl Engine {
         // Another one may take long, or a checkpoint; meanwhile there are files to seal.
         let Some(_merging) = self.keeper.try_merge() else { return Ok(true) };
         self.drop_expired()?;
+        self.note_time_if_room()?;
         let small = |file: &DataFile| file.len.load(Ordering::Relaxed) < self.small_bytes();
         let reaches = |file: &DataFile, ratio: f64, bytes: u64| {
             let (dead, len) = (self.reclaimable(file), file.len.load(Ordering::Relaxed));
@@ -406,9 +408,8 @@ impl<'a> Job<'a> {
         if let Some(newest) = logs.map(|input| input.id).max() {
             lock(&engine.writer).mark_beyond(&engine.dir, newest)?;
         }
-        // Nor should the time be forgotten at which what was not copied had expired; but space is to be made.
-        let marked = lock(&engine.writer).mark_time(&engine.dir);
-        marked.or_else(|e| if e.kind() == ErrorKind::Full { Ok(()) } else { Err(e) })?;
+        // Nor should the time be forgotten at which what was not copied had expired.
+        engine.note_time_if_room()?;
         engine.sync_all()?;
         let durable = lock(&engine.writer).durable();
         output.map_or(Ok(()), |output| output.finish(durable, engine.dir.time.now_ms()))

@@ -138,6 +138,7 @@ impl ReadOnly {
                     following.follower.wait_before(next);
                     return Ok(());
                 }
+                Ok(Progress::Replaced) => return self.survey(&mut following),
                 // What is missing was merged away before it was read: the survey finds it.
                 Err(e) if e.kind() == ErrorKind::Gone || e.is_not_found() => {
                     return self.survey(&mut following);
@@ -471,9 +472,27 @@ fn drop_expired(dir: &Directory, view: &View) -> Result<()> {
 
 /// Surveys a directory that somebody may be writing to.
 pub(crate) fn survey_until_sound(path: &Path, options: &Options) -> Result<(View, Following)> {
+    until_sound(|| {
+        let Some((dir, survey)) = survey(path, options)? else { return Ok(None) };
+        let opened = open_surveyed(Arc::new(dir), survey)?;
+        opened.0.dir.let_go();
+        Ok(Some(opened))
+    })
+}
+
+/// The log files of such a directory that count.
+pub(crate) fn sound_logs(path: &Path, options: &Options) -> Result<Vec<u64>> {
+    until_sound(|| {
+        let surveyed = survey(path, options)?;
+        Ok(surveyed.map(|(_, survey)| survey.logs.iter().map(|found| found.id).collect()))
+    })
+}
+
+/// Tries again while the directory changes, and a few times when it looks damaged.
+fn until_sound<T>(attempt_once: impl Fn() -> Result<Option<T>>) -> Result<T> {
     let mut attempt = 1;
     loop {
-        match survey(path, options) {
+        match attempt_once() {
             Ok(Some(surveyed)) => return Ok(surveyed),
             Ok(None) => {}
             // Merge took a file away before it was opened.
@@ -487,7 +506,7 @@ pub(crate) fn survey_until_sound(path: &Path, options: &Options) -> Result<(View
 }
 
 /// None if the directory changed meanwhile.
-fn survey(path: &Path, options: &Options) -> Result<Option<(View, Following)>> {
+fn survey(path: &Path, options: &Options) -> Result<Option<(Directory, Survey)>> {
     let fs = &options.fs;
     let list = || {
         let entries = fs.list(path);
@@ -517,9 +536,7 @@ fn survey(path: &Path, options: &Options) -> Result<Option<(View, Following)>> {
     dir.time.not_before(survey.time_ms());
     // A file that was just begun, or is being written to, ends where it ends for now.
     survey.end_at_hole(&dir)?;
-    let opened = open_surveyed(Arc::new(dir), survey)?;
-    opened.0.dir.let_go();
-    Ok(Some(opened))
+    Ok(Some((dir, survey)))
 }
 
 /// Opens the data files, the newest first, as many as a process can be expected to. The others are opened when their turn

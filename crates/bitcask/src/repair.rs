@@ -76,7 +76,7 @@ pub struct RepairReport {
     /// Keys whose newest value was lost, so that they have an older one now, in order.
     pub stale_keys: Vec<Vec<u8>>,
     /// Keys that an older value would have brought back, because the record of their deletion was lost. They stay
-    /// deleted. In order.
+    /// deleted, even if they were put again later and that was lost, too. In order.
     pub deleted_keys: Vec<Vec<u8>>,
     /// Files that nothing was taken from: not one record checks out, or they do not belong to this store. By the names
     /// that they had.
@@ -162,12 +162,10 @@ fn list_store(fs: &dyn Fs, path: &Path) -> Result<Listing> {
     Ok(listing)
 }
 
-/// The newest record of a hash that was lost.
+/// A record that was lost: the newest of its hash, or the newest that hid older ones.
 #[derive(Clone, Copy, Debug)]
 struct LostChange {
     seq: u64,
-    /// It was a tombstone, or a value that has expired, which hides older ones as a tombstone does.
-    gone: bool,
     collides: bool,
     /// Whose it was.
     patient: usize,
@@ -401,14 +399,19 @@ impl<'a> Repair<'a> {
     fn settle_lost(&mut self) -> Result<HashMap<usize, Vec<Tombstone>>> {
         let now_ms = self.dir.time.now_ms();
         let mut newest = HashMap::<u64, LostChange>::new();
+        let mut newest_gone = HashMap::<u64, LostChange>::new();
         for (index, patient) in self.patients.iter().enumerate().filter(|&(i, _)| self.replaced[i])
         {
             for entry in &patient.lost {
                 let (seq, gone, collides) = (entry.seq, entry.is_gone(now_ms), entry.collides());
-                let change = LostChange { seq, gone, collides, patient: index };
-                let known = newest.entry(entry.hash).or_insert(change);
-                if known.seq < seq {
-                    *known = change;
+                let change = LostChange { seq, collides, patient: index };
+                for newest in
+                    [Some(&mut newest), gone.then_some(&mut newest_gone)].into_iter().flatten()
+                {
+                    let known = newest.entry(entry.hash).or_insert(change);
+                    if known.seq < seq {
+                        *known = change;
+                    }
                 }
             }
         }
@@ -427,12 +430,14 @@ impl<'a> Repair<'a> {
                 if gone || seq > lost.seq {
                     continue;
                 }
-                if lost.gone {
-                    self.report.deleted_keys.push(key.clone());
-                    let tombstone = Tombstone { key, seq: lost.seq, collides };
-                    tombstones.entry(lost.patient).or_default().push(tombstone);
-                } else {
-                    self.report.stale_keys.push(key);
+                // Even if it was put again later, and that is lost, too.
+                match newest_gone.get(&hash).filter(|gone| gone.seq > seq) {
+                    Some(gone) => {
+                        self.report.deleted_keys.push(key.clone());
+                        let tombstone = Tombstone { key, seq: gone.seq, collides };
+                        tombstones.entry(gone.patient).or_default().push(tombstone);
+                    }
+                    None => self.report.stale_keys.push(key),
                 }
             }
         }

@@ -21,7 +21,7 @@ use crate::expiry::Expiry;
 use crate::iter::{Iter, Keys};
 use crate::keydir::{Keydir, Lifetime};
 use crate::page::{Cursor, Page, Prefix};
-use crate::range::{Range, owned};
+use crate::range::{OrderedKeys, Range, owned};
 use crate::read::Moment;
 use crate::stats::SnapshotStats;
 use crate::stream::ValueReader;
@@ -72,11 +72,6 @@ impl Snapshots {
         self.newest.load(Ordering::Acquire) > 0
     }
 
-    /// The smallest sequence number that one of them sees.
-    pub(crate) fn oldest(&self) -> Option<u64> {
-        lock(&self.state).living.first_key_value().map(|(&(seq, _), _)| seq)
-    }
-
     /// Takes the record at `found` out of the keydir, by `take_out`, which is told whether a snapshot sees it. The
     /// writer is locked: no snapshot comes meanwhile.
     pub(crate) fn keep(
@@ -110,10 +105,11 @@ impl Snapshots {
         id
     }
 
-    /// Ends a snapshot, and lets go of what only it saw. Gives whether the oldest is another one now.
-    fn end(&self, seq: u64, id: u64, keydir: &Keydir) -> bool {
+    /// Ends a snapshot, and lets go of what only it saw.
+    fn end(&self, seq: u64, id: u64, keydir: &Keydir, ordered: Option<&OrderedKeys>) {
+        // Held to the end: the next snapshot comes after, and what is kept for it stays.
         let mut state = lock(&self.state);
-        let Some(ended) = state.living.remove(&(seq, id)) else { return false };
+        let Some(ended) = state.living.remove(&(seq, id)) else { return };
         let mut older = state.living.range_mut(..(seq, id)).next_back();
         for record in ended.kept {
             match &mut older {
@@ -124,7 +120,10 @@ impl Snapshots {
         // Last: who finds that there is no snapshot may count on it that nothing is kept (`merge.rs` does).
         let newest = state.living.last_key_value().map_or(0, |(&(seq, _), _)| seq);
         self.newest.store(newest, Ordering::Release);
-        state.living.first_key_value().is_none_or(|(&(oldest, _), _)| oldest > seq)
+        let oldest = state.living.first_key_value().map(|(&(oldest, _), _)| oldest);
+        if let Some(ordered) = ordered.filter(|_| oldest.is_none_or(|oldest| oldest > seq)) {
+            ordered.forget_ghosts(oldest);
+        }
     }
 
     /// Bytes of all records that are kept.
@@ -163,10 +162,8 @@ struct Held {
 
 impl Drop for Held {
     fn drop(&mut self) {
-        let was_oldest = self.dir.snapshots.end(self.moment.seq, self.id, &self.dir.keydir);
-        if let (true, Some(ordered)) = (was_oldest, &self.dir.ordered) {
-            ordered.forget_ghosts(self.dir.snapshots.oldest());
-        }
+        let Directory { snapshots, keydir, ordered, .. } = &*self.dir;
+        snapshots.end(self.moment.seq, self.id, keydir, ordered.as_ref());
     }
 }
 

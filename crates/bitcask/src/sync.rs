@@ -5,10 +5,14 @@
 pub(crate) use shuttle::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
 #[cfg(feature = "shuttle")]
 pub(crate) use shuttle::thread::yield_now;
+#[cfg(all(debug_assertions, feature = "shuttle"))]
+pub(crate) use shuttle::thread_local;
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::sync::{Condvar, Mutex, MutexGuard, RwLock, RwLockReadGuard, atomic};
 #[cfg(not(feature = "shuttle"))]
 pub(crate) use std::thread::yield_now;
+#[cfg(all(debug_assertions, not(feature = "shuttle")))]
+pub(crate) use std::thread_local;
 
 #[cfg(feature = "shuttle")]
 use shuttle::sync::RwLockWriteGuard;

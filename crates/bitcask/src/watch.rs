@@ -94,6 +94,7 @@ impl Watch {
             match progress {
                 Progress::Went => {}
                 Progress::Waits => return Ok(None),
+                Progress::Replaced => follower.reopen(dir)?,
                 // The one who writes knows better; who reads beside may see what a crash left.
                 Progress::Torn(_, damage) if !dir.read_only => return Err(damage),
                 Progress::Torn(next, _) => {

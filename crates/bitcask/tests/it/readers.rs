@@ -14,6 +14,7 @@ use std::io::Read;
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 
 use bitcask::fs::sim::{Failure, SimClock, SimFs};
 use bitcask::fs::{Disk, Fs};
@@ -345,7 +346,7 @@ fn a_reader_of_nothing_is_refused_and_one_of_an_empty_store_sees_its_first_put()
     assert_eq!(reader.len(), 1);
 }
 
-/// In another thread, as it were: before each operation of the one that refreshes.
+/// In another thread, before each operation of the one that refreshes.
 #[test]
 fn who_reads_while_another_refreshes_sees_batches_whole() {
     let sim = SimFs::new(1);
@@ -363,7 +364,10 @@ fn who_reads_while_another_refreshes_sees_batches_whole() {
     let looks = Arc::new(AtomicU64::new(0));
     let (beside, counted) = (reader.clone(), looks.clone());
     readers.between(move || {
-        let values = beside.get_many(&["a", "b", "c"]).unwrap();
+        let values = thread::scope(|scope| {
+            let get = || beside.get_many(&["a", "b", "c"]).unwrap();
+            scope.spawn(get).join().unwrap()
+        });
         assert!(values[0] == values[1] && values[1] == values[2], "{values:?}");
         counted.fetch_add(1, Ordering::Relaxed);
     });

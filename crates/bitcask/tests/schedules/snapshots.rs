@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bitcask::fs::sim::{SimClock, SimFs};
-use bitcask::{Bitcask, Durability, MergePolicy, Options, Snapshot};
+use bitcask::{Bitcask, Durability, Index, MergePolicy, Options, Snapshot};
 use shuttle::rand::{Rng, thread_rng};
 use shuttle::thread;
 
@@ -189,6 +189,57 @@ fn expiry_during_writes() {
     db.tick().unwrap();
     let stats = db.stats().unwrap();
     assert_eq!((stats.keys, stats.expiring_keys, db.keys().count()), (1, 0, 1));
+}
+
+/// Keys expire and are dropped while merge moves their records.
+fn expiry_during_a_merge() {
+    let (db, _, clock, _) = small_store();
+    let second = Duration::from_secs(1);
+    db.put(b"live", &[0; 2000]).unwrap();
+    for key in [b"x", b"y"] {
+        db.put_with(key, b"old", second).unwrap();
+    }
+    db.put(b"live", &[0; 3000]).unwrap();
+    db.tick().unwrap();
+    let merging = db.clone();
+    let merger = thread::spawn(move || drop(merging.merge().unwrap()));
+    let ticking = db.clone();
+    let ticker = thread::spawn(move || {
+        clock.advance(second);
+        ticking.tick().unwrap();
+    });
+    let putting = db.clone();
+    let writer = thread::spawn(move || putting.put(b"more", b"").unwrap());
+    join([merger, ticker, writer]);
+    db.tick().unwrap();
+    let stats = db.stats().unwrap();
+    assert_eq!((stats.keys, stats.expiring_keys, db.keys().count()), (2, 0, 2));
+}
+
+#[test]
+fn keys_that_expire_while_merge_moves_them_are_dropped_once() {
+    explore(3000, expiry_during_a_merge);
+}
+
+/// A snapshot ends while another begins, and a key is deleted that the second sees.
+fn ranges_of_a_snapshot_that_begins_when_another_ends() {
+    let (db, sim, clock, options) = small_store();
+    db.put(b"k", b"v").unwrap();
+    db.close().unwrap();
+    let fs = Arc::new(SwitchingFs::new(sim));
+    let db = options.on(fs, Arc::new(clock)).index(Index::Ordered).open(DIR).unwrap();
+    let first = db.snapshot().unwrap();
+    let ending = thread::spawn(move || drop(first));
+    let second = db.snapshot().unwrap();
+    db.delete(b"k").unwrap();
+    join([ending]);
+    assert!(second.contains(b"k").unwrap());
+    assert_eq!(second.range::<[u8]>(..).unwrap().count(), 1, "its range lost a key");
+}
+
+#[test]
+fn a_snapshot_that_begins_when_another_ends_keeps_its_ranges() {
+    explore(1000, ranges_of_a_snapshot_that_begins_when_another_ends);
 }
 
 #[test]

@@ -325,6 +325,36 @@ fn a_deleted_key_stays_deleted_when_its_tombstone_is_lost() {
 }
 
 #[test]
+fn a_deleted_key_stays_deleted_when_what_was_put_after_it_is_lost_with_its_tombstone() {
+    let fs = new_disk(51);
+    let db = options(&fs).open(DIR).unwrap();
+    let mut store = Recorder { fs, db, history: Vec::new(), merged_ops: 0 };
+    store.put("gone", "must not come back");
+    store.put("filler", [b'x'; 3900]);
+    store.delete("gone");
+    store.put("gone", "put again");
+    store.put("filler", [b'y'; 3900]);
+    store.put("last", "one");
+    let store = store.close();
+    let (file, tombstone) = store.record_of(|rec| rec.flags & TOMBSTONE != 0);
+    let (_, again) = store.record_of(|rec| rec.flags & VALUE != 0 && rec.seq > tombstone.seq);
+    let mut bytes = store.image[&file.name].to_vec();
+    for lost in [tombstone, again] {
+        bytes[lost.bytes.start + RECORD_HEADER_LEN - 1] ^= 4;
+    }
+    let fs = disk_of(&store.with(&file.name, bytes));
+    let report = repaired(&fs);
+    assert_eq!(
+        (&report.deleted_keys, report.stale_keys.len()),
+        (&vec![b"gone".to_vec()], 0),
+        "{report:?}"
+    );
+    let db = options(&fs).open(DIR).unwrap();
+    assert_eq!(db.get(b"gone").unwrap(), None);
+    assert!(db.merge().is_ok() && db.verify().unwrap().is_clean());
+}
+
+#[test]
 fn a_key_that_expired_stays_away_when_the_record_that_says_so_is_lost() {
     let open = |fs: &SimFs, hours: u64| {
         let clock = SimClock::new(1_700_000_000_000 + hours * 3_600_000);
