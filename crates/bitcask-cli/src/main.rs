@@ -6,9 +6,10 @@
 mod cli;
 mod commands;
 mod failure;
-#[expect(dead_code, reason = "importers are on their way")]
 mod incoming;
 mod output;
+#[expect(dead_code, reason = "`bitcask import` is on its way")]
+mod redis;
 
 use std::process::ExitCode;
 
