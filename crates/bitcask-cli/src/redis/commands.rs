@@ -49,6 +49,8 @@ fn is_carried_out(name: &str) -> bool {
             | "DECRBY"
             | "INCRBYFLOAT"
             | "DEL"
+            | "DELEX"
+            | "DELIFEQ"
             | "UNLINK"
             | "EXPIRE"
             | "PEXPIRE"
@@ -141,6 +143,8 @@ fn run(file: &Path, command: &Command, sink: &mut Sink<'_>) -> Done {
         _ if !on.sink.wants(*db) => return Err(Refusal::OfOtherType),
         ("FLUSHDB", _) => return Ok(on.sink.clear(*db)?),
         ("DEL" | "UNLINK", keys) => return on.delete_all(keys),
+        // The condition held, or it would not have been logged.
+        ("DELEX" | "DELIFEQ", [key, ..]) => return Ok(on.delete(key)?),
         ("RENAME" | "RENAMENX", [from, to]) => return on.rename(from, to, name == "RENAMENX"),
         ("RESTORE", [key, ttl, dump, options @ ..]) => return on.restore(key, ttl, dump, options),
         _ if is_carried_out(name) => return strings::run(&mut on, name, args),

@@ -58,6 +58,10 @@ fn set(on: &mut On<'_, '_>, key: &[u8], value: &[u8], options: &[Vec<u8>]) -> Do
             b"NX" if on.get(key)?.is_some() => return Ok(()),
             b"XX" if on.get(key)?.is_none() => return Ok(()),
             b"NX" | b"XX" => {}
+            // What it compares with was the same, or it would not have been logged.
+            b"IFEQ" | b"IFNE" | b"IFDEQ" | b"IFDNE" => {
+                options.next().ok_or(ARGUMENTS)?;
+            }
             b"KEEPTTL" => expires_ms = on.get(key)?.and_then(|current| current.expires_ms),
             unit @ (b"EX" | b"PX" | b"EXAT" | b"PXAT") => {
                 let number = options.next().ok_or(ARGUMENTS)?;

@@ -37,6 +37,7 @@ fn set_and_its_options() {
     check("SET a 1 PXAT 2000000000000\nSET a 2 KEEPTTL", "a=2@2000000000000");
     check("SET a 1 NX\nSET a 2 NX", "a=1");
     check("SET a 1 XX\nSET b 1\nSET b 2 XX", "b=2");
+    check("SET a 1\nSET a 2 IFEQ 1 EXAT 2000000000", "a=2@2000000000000");
     check("SETEX a 10 1\nPSETEX b 10 2", "a=1@1700000010000 b=2@1700000000010");
     check("SETNX a 1\nSETNX a 2", "a=1");
     check("MSET a 1 b 2\nMSETNX c 3 a 4\nMSETNX d 5 e 6", "a=1 b=2 d=5 e=6");
@@ -114,6 +115,7 @@ fn what_is_held_has_gone_when_the_import_ends_early() {
 #[test]
 fn keys_are_deleted_renamed_and_copied() {
     check("MSET a 1 b 2 c 3 d 4\nDEL a x\nUNLINK b c", "d=4");
+    check("MSET a 1 b 2\nDELIFEQ a 1\nDELEX b IFEQ 2", "");
     check("SET a 1 EX 10\nSET b 2\nRENAME a b", "b=1@1700000010000");
     check("SET a 1\nRENAME a a\nSET b 2\nRENAMENX a b\nRENAMENX a c", "b=2 c=1");
     check(
