@@ -10,6 +10,7 @@ mod incoming;
 mod output;
 #[expect(dead_code, reason = "`bitcask import` is on its way")]
 mod redis;
+mod text;
 
 use std::process::ExitCode;
 
