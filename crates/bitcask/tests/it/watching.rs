@@ -377,7 +377,7 @@ fn who_reads_a_checkpoint_sees_the_next() {
         }
         db.checkpoint("/backup").unwrap();
         reader.refresh().unwrap();
-        assert_eq!(reader.get(b"k").unwrap().unwrap(), &text[..]);
+        assert_eq!(reader.get(b"k").unwrap().unwrap(), text.as_str());
         match drain(&mut watch) {
             Ok(changes) => given += changes.len(),
             Err(e) => {
