@@ -10,7 +10,7 @@ mod incoming;
 mod output;
 #[expect(dead_code, reason = "`bitcask import` is on its way")]
 mod redis;
-#[expect(dead_code, reason = "commands that use it are on their way")]
+#[cfg_attr(not(test), expect(dead_code, reason = "commands that use it are on their way"))]
 mod text;
 
 use std::process::ExitCode;
