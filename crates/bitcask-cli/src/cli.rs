@@ -1,9 +1,17 @@
 //! What can be typed: commands, options, and their help. Knows nothing of the store.
 
+mod care;
+mod data;
+
 use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
+
+pub(crate) use care::{Backup, Completions, Merge, Repair, Restore, Stats, Verify};
+pub(crate) use data::{
+    Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
+};
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -12,48 +20,28 @@ Examples:
   BITCASK_DB=./database bitcask stats
 
 Exit codes:
-  0  done                     5  a file of the store is damaged
-  1  no such key              6  the operating system refused
-  2  invalid, or no store     7  an earlier write failed
-  3  the store is in use      8  the disk is full
-  4  a newer version's store  9  others were faster";
-
-const AFTER_SET: &str = "\
-Examples:
-  bitcask --db ./database set mykey myvalue
-  bitcask --db ./database set photo - < photo.jpg
-  bitcask --db ./database set -- -key -value
-  printf - | bitcask --db ./database set dash -";
-
-const AFTER_GET: &str = "\
-Examples:
-  bitcask --db ./database get mykey
-  bitcask --db ./database get --raw photo > photo.jpg";
-
-const AFTER_DEL: &str = "\
-Exits with 1 if none of the keys was there.
-
-Examples:
-  bitcask --db ./database del mykey
-  bitcask --db ./database del a b c";
-
-const AFTER_MERGE: &str = "\
-Examples:
-  bitcask --db ./database merge
-  bitcask --db ./database merge --json";
-
-const AFTER_STATS: &str = "\
-Examples:
-  bitcask --db ./database stats
-  bitcask --db ./database stats --json";
+  0  done                     6  the operating system refused
+  1  absent, or found wanting 7  an earlier write failed
+  2  invalid, or no store     8  the disk is full
+  3  the store is in use      9  others were faster
+  4  a newer version's store  10 history was merged away
+  5  a file is damaged";
 
 /// A key-value store in a directory, safe against crashes.
 #[derive(Debug, Parser)]
-#[command(name = "bitcask", version, after_help = AFTER_HELP)]
+#[command(name = "bitcask", version, after_help = AFTER_HELP, infer_subcommands = false)]
 pub(crate) struct Cli {
     /// The directory of the store (-db is understood too)
     #[arg(long, value_name = "DIR", env = "BITCASK_DB", global = true)]
     pub(crate) db: Option<PathBuf>,
+
+    /// Print JSON instead of text
+    #[arg(long, global = true)]
+    pub(crate) json: bool,
+
+    /// Say nothing but data and errors: no notes, no progress
+    #[arg(long, short, global = true)]
+    pub(crate) quiet: bool,
 
     #[command(subcommand)]
     pub(crate) command: Command,
@@ -63,46 +51,46 @@ pub(crate) struct Cli {
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
     /// Stores a value under a key, replacing what was there; creates the store if there is none
-    #[command(after_help = AFTER_SET)]
-    Set {
-        /// Where to store it
-        #[arg(allow_negative_numbers = true)]
-        key: OsString,
-        /// What to store; `-` reads it from standard input, to its end and as it is
-        #[arg(allow_negative_numbers = true)]
-        value: OsString,
-    },
-    /// Prints the value of a key, and a line feed
-    #[command(after_help = AFTER_GET)]
-    Get {
-        /// Where it is stored
-        #[arg(allow_negative_numbers = true)]
-        key: OsString,
-        /// Print the value's bytes and nothing else, no line feed
-        #[arg(long)]
-        raw: bool,
-    },
+    Set(Set),
+    /// Prints the value of a key, byte by byte as it is
+    Get(Get),
     /// Deletes keys
-    #[command(after_help = AFTER_DEL)]
-    Del {
-        /// What to delete
-        #[arg(required = true, value_name = "KEY", allow_negative_numbers = true)]
-        keys: Vec<OsString>,
-    },
-    /// Gives back the space of values that were replaced or deleted
-    #[command(after_help = AFTER_MERGE)]
-    Merge {
-        /// Print what was done as JSON
-        #[arg(long)]
-        json: bool,
-    },
+    Del(Del),
+    /// Says how many of the keys are there
+    Exists(Exists),
+    /// Prints keys and their values, one a line
+    Scan(Scan),
+    /// Counts keys
+    Count(Count),
+    /// Says when a key expires
+    Ttl(Ttl),
+    /// Sets when a key expires
+    Expire(Expire),
+    /// Adds to a number that is stored as text
+    Incr(Incr),
+    /// Stores and reads JSON documents, and parts of them
+    Json(Json),
+    /// Makes all changes of a file, or none of them
+    Batch(Batch),
+    /// Prints changes as they happen
+    Watch(Watch),
     /// Shows the store's files, with their live and dead bytes
-    #[command(after_help = AFTER_STATS)]
-    Stats {
-        /// Print JSON, with exact numbers
-        #[arg(long)]
-        json: bool,
-    },
+    Stats(Stats),
+    /// Gives back the space of values that were replaced or deleted
+    Merge(Merge),
+    /// Reads and checks every record, hint and dictionary
+    Verify(Verify),
+    /// Saves all that checks out of a damaged store
+    Repair(Repair),
+    /// Copies the store to another directory, consistent and openable
+    Backup(Backup),
+    /// Makes a store from a backup
+    Restore(Restore),
+    /// Prints a script that completes commands in a shell
+    Completions(Completions),
+    /// Prints the manual page
+    #[command(hide = true)]
+    Man,
 }
 
 /// The arguments with `-db`, as it was once written, replaced by `--db`. Behind `--` there are no options.
@@ -130,6 +118,19 @@ mod tests {
     #[test]
     fn the_definition_is_sound() {
         Cli::command().debug_assert();
+    }
+
+    #[test]
+    fn every_command_has_examples() {
+        for command in Cli::command().get_subcommands().filter(|command| !command.is_hide_set()) {
+            let after = command.get_after_help().map(ToString::to_string).unwrap_or_default();
+            let name = command.get_name();
+            assert!(
+                after.contains(&format!("bitcask --db ./database {name}"))
+                    || after.contains(&format!("bitcask {name}")),
+                "{name}: {after}"
+            );
+        }
     }
 
     #[test]

@@ -1,24 +1,30 @@
-//! Each command from the open store to an [`Answer`]. The store is closed before anything is printed, so that a slow
-//! reader of ours keeps nobody else out.
+//! Each command from its arguments to what is printed.
+//!
+//! Commands that only read open the store beside whoever has it open. Those that write close it before anything is
+//! printed, so that a slow reader of ours keeps nobody else out.
 
-use std::ffi::OsString;
-use std::io::Read;
-use std::ops::ControlFlow;
-use std::os::unix::ffi::OsStringExt;
-use std::path::Path;
+mod batch;
+mod care;
+mod data;
+mod json;
+mod scan;
+mod watch;
+
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use bitcask::{Bitcask, Cut, ErrorKind, MergePolicy, Options, VALUE_LEN_MAX};
+use bitcask::{Bitcask, Cut, ErrorKind, MergePolicy, Options, ReadOnly};
+use clap::CommandFactory;
 
 use crate::cli::{Cli, Command};
 use crate::failure::Failure;
-use crate::output::{self, Progress};
+use crate::output;
 
 /// How a command ended that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Done,
-    /// There was no such key.
+    /// There was no such key, or what was looked at was found wanting.
     Absent,
 }
 
@@ -45,118 +51,126 @@ impl Answer {
     fn absent() -> Self {
         Self { outcome: Outcome::Absent, data: Vec::new() }
     }
+
+    /// Done, if so.
+    fn of(done: bool) -> Self {
+        if done { Self::done([]) } else { Self::absent() }
+    }
+
+    fn print(self) -> Result<Outcome, Failure> {
+        output::to_stdout(&self.data)?;
+        Ok(self.outcome)
+    }
 }
 
-/// Opens the store, does what was asked, closes the store, prints.
+/// What is said for all commands.
+struct Context {
+    db: Option<PathBuf>,
+    json: bool,
+    quiet: bool,
+}
+
 pub(crate) fn run(cli: Cli) -> Result<Outcome, Failure> {
-    let dir = cli.db.ok_or_else(Failure::no_directory)?;
-    let command = with_input(cli.command)?;
-
-    let db = open(&dir, matches!(command, Command::Set { .. }))?;
-    if let Some(cut) = &db.recovery().cut {
-        output::note(format_args!("{}", describe(cut)));
-    }
-    let answer = execute(&db, command);
-    let closed = db.close().map_err(Failure::from);
-
-    // What was read is good, whatever closing says.
-    let printed = answer.map_err(Failure::from).and_then(|answer| {
-        output::to_stdout(&answer.data)?;
-        Ok(answer.outcome)
-    });
-    match (printed, closed) {
-        (Ok(outcome), Ok(())) => Ok(outcome),
-        (Err(failure), Ok(())) | (Ok(_), Err(failure)) => Err(failure),
-        (Err(failure), Err(also)) => {
-            output::to_stderr(&also);
-            Err(failure)
+    let context = Context { db: cli.db, json: cli.json, quiet: cli.quiet };
+    match cli.command {
+        Command::Set(args) => data::set(&context, args),
+        Command::Get(args) => data::get(&context, args),
+        Command::Del(args) => data::del(&context, args),
+        Command::Exists(args) => data::exists(&context, &args),
+        Command::Scan(args) => scan::scan(&context, &args),
+        Command::Count(args) => scan::count(&context, &args),
+        Command::Ttl(args) => data::ttl(&context, &args),
+        Command::Expire(args) => data::expire(&context, &args),
+        Command::Incr(args) => data::incr(&context, &args),
+        Command::Json(args) => json::json(&context, args.command),
+        Command::Batch(args) => batch::batch(&context, &args),
+        Command::Watch(args) => watch::watch(&context, &args),
+        Command::Stats(args) => care::stats(&context, &args),
+        Command::Merge(args) => care::merge(&context, &args),
+        Command::Verify(args) => care::verify(&context, &args),
+        Command::Repair(args) => care::repair(&context, &args),
+        Command::Backup(args) => care::backup(&context, &args),
+        Command::Restore(args) => care::restore(&context, &args),
+        Command::Completions(args) => {
+            let mut script = Vec::new();
+            clap_complete::generate(args.shell, &mut Cli::command(), "bitcask", &mut script);
+            Answer::done(script).print()
+        }
+        Command::Man => {
+            let mut page = Vec::new();
+            clap_mangen::Man::new(Cli::command())
+                .render(&mut page)
+                .map_err(|e| Failure::stdio("cannot write the manual page", &e))?;
+            Answer::done(page).print()
         }
     }
 }
 
-/// The command with the value of `set KEY -` read. The store is not open meanwhile: input may take its time.
-fn with_input(mut command: Command) -> Result<Command, Failure> {
-    if let Command::Set { value, .. } = &mut command
-        && value == "-"
-    {
-        let mut bytes = Vec::new();
-        // One byte more than may be, and the store says what is wrong with it.
-        let input = std::io::stdin().lock();
-        let read = input.take(VALUE_LEN_MAX + 1).read_to_end(&mut bytes);
-        read.map_err(|e| Failure::stdio("cannot read: standard input", &e))?;
-        *value = OsString::from_vec(bytes);
+impl Context {
+    fn dir(&self) -> Result<&Path, Failure> {
+        self.db.as_deref().ok_or_else(Failure::no_directory)
     }
-    Ok(command)
-}
 
-fn open(dir: &Path, create: bool) -> Result<Bitcask, Failure> {
-    // A process that lives for one command would only begin a background merge.
-    let policy = MergePolicy { background: false, ..MergePolicy::default() };
-    Options::new().create_if_missing(create).merge(policy).open(dir).map_err(|error| {
-        let no_store = error.kind() == ErrorKind::Invalid;
-        let failure = Failure::from(error);
-        if no_store {
-            failure.advise("check the directory; `set` creates a store")
-        } else {
-            failure
-        }
-    })
-}
-
-fn execute(db: &Bitcask, command: Command) -> bitcask::Result<Answer> {
-    match command {
-        Command::Set { key, value } => {
-            db.put(&key.into_vec(), &value.into_vec())?;
-            Ok(Answer::done([]))
-        }
-        Command::Get { key, raw } => get(db, &key.into_vec(), raw),
-        Command::Del { keys } => del(db, keys),
-        Command::Merge { json } => merge(db, json),
-        Command::Stats { json } => {
-            let stats = db.stats()?;
-            Ok(Answer::done(if json { output::stats_json(&stats) } else { output::stats(&stats) }))
+    /// Tells the user what is good to know, and no error.
+    fn note(&self, text: std::fmt::Arguments<'_>) {
+        if !self.quiet {
+            output::to_stderr(format_args!("note: {text}"));
         }
     }
-}
 
-fn get(db: &Bitcask, key: &[u8], raw: bool) -> bitcask::Result<Answer> {
-    let Some(value) = db.get(key)? else {
-        note_absent(key);
-        return Ok(Answer::absent());
-    };
-    let mut data = value.into_vec();
-    if !raw {
-        data.push(b'\n');
+    fn note_absent(&self, key: &[u8]) {
+        self.note(format_args!("no such key: {}", crate::text::shown(key)));
     }
-    Ok(Answer::done(data))
-}
 
-fn del(db: &Bitcask, keys: Vec<OsString>) -> bitcask::Result<Answer> {
-    let mut any = false;
-    for key in keys {
-        let key = key.into_vec();
-        if db.delete(&key)? {
-            any = true;
-        } else {
-            note_absent(&key);
+    /// Opens the store to read it, beside whoever has it open.
+    fn reader(&self) -> Result<ReadOnly, Failure> {
+        self.reader_with(Options::new())
+    }
+
+    fn reader_with(&self, options: Options) -> Result<ReadOnly, Failure> {
+        options.open_read_only(self.dir()?).map_err(no_store)
+    }
+
+    /// Opens the store, does something with it, closes it, and prints the answer.
+    fn write(
+        &self,
+        create: bool,
+        execute: impl FnOnce(&Bitcask) -> Result<Answer, Failure>,
+    ) -> Result<Outcome, Failure> {
+        self.write_with(create, MergePolicy::default(), execute)
+    }
+
+    fn write_with(
+        &self,
+        create: bool,
+        policy: MergePolicy,
+        execute: impl FnOnce(&Bitcask) -> Result<Answer, Failure>,
+    ) -> Result<Outcome, Failure> {
+        // A process that lives for one command would only begin a background merge.
+        let policy = MergePolicy { background: false, ..policy };
+        let options = Options::new().create_if_missing(create).merge(policy);
+        let db = options.open(self.dir()?).map_err(no_store)?;
+        if let Some(cut) = &db.recovery().cut {
+            self.note(format_args!("{}", describe(cut)));
+        }
+        let answer = execute(&db);
+        let closed = db.close().map_err(Failure::from);
+        // What was read is good, whatever closing says.
+        match (answer.and_then(Answer::print), closed) {
+            (Ok(outcome), Ok(())) => Ok(outcome),
+            (Err(failure), Ok(())) | (Ok(_), Err(failure)) => Err(failure),
+            (Err(failure), Err(also)) => {
+                output::to_stderr(&also);
+                Err(failure)
+            }
         }
     }
-    Ok(if any { Answer::done([]) } else { Answer::absent() })
 }
 
-fn merge(db: &Bitcask, json: bool) -> bitcask::Result<Answer> {
-    let mut shown = Progress::default();
-    let merged = db.merge_with(|progress| {
-        shown.show(progress);
-        ControlFlow::Continue(())
-    });
-    shown.clear();
-    let report = merged?;
-    Ok(Answer::done(if json { output::merged_json(&report) } else { output::merged(&report) }))
-}
-
-fn note_absent(key: &[u8]) {
-    output::note(format_args!("no such key: {}", key.escape_ascii()));
+fn no_store(error: bitcask::Error) -> Failure {
+    let is_no_store = error.kind() == ErrorKind::Invalid;
+    let failure = Failure::from(error);
+    if is_no_store { failure.advise("check the directory; `set` creates a store") } else { failure }
 }
 
 fn describe(cut: &Cut) -> String {

@@ -3,6 +3,7 @@
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
+use std::path::Path;
 use std::process::ExitCode;
 
 use bitcask::ErrorKind;
@@ -14,6 +15,7 @@ pub(crate) struct Failure {
     causes: Vec<String>,
     help: Option<&'static str>,
     kind: ErrorKind,
+    is_silent: bool,
 }
 
 impl Failure {
@@ -24,13 +26,41 @@ impl Failure {
             causes: Vec::new(),
             help: Some("pass --db DIR, or set BITCASK_DB"),
             kind: ErrorKind::Invalid,
+            is_silent: false,
         }
+    }
+
+    /// What was asked for cannot be.
+    pub(crate) fn invalid(what: impl Into<String>) -> Self {
+        let (what, causes) = (what.into(), Vec::new());
+        Self {
+            what,
+            causes,
+            help: Some(ErrorKind::Invalid.advice()),
+            kind: ErrorKind::Invalid,
+            is_silent: false,
+        }
+    }
+
+    /// A file outside the store could not be read or written.
+    pub(crate) fn file(what: &str, path: &Path, source: &io::Error) -> Self {
+        Self::stdio(&format!("{what}: {}", path.display()), source)
+    }
+
+    /// Who read our output has gone away, and has all that it wanted.
+    pub(crate) fn nobody_listens() -> Self {
+        Self { is_silent: true, ..Self::invalid("") }
+    }
+
+    /// Whether there is nothing to be said about it.
+    pub(crate) fn is_silent(&self) -> bool {
+        self.is_silent
     }
 
     /// Standard input or output failed.
     pub(crate) fn stdio(what: &str, source: &io::Error) -> Self {
         let causes = vec![source.to_string()];
-        Self { what: what.into(), causes, help: None, kind: ErrorKind::Io }
+        Self { what: what.into(), causes, help: None, kind: ErrorKind::Io, is_silent: false }
     }
 
     /// Other advice than the error's kind gives.
@@ -57,6 +87,7 @@ impl From<bitcask::Error> for Failure {
             causes,
             help: Some(error.kind().advice()),
             kind: error.kind(),
+            is_silent: false,
         }
     }
 }

@@ -10,7 +10,7 @@ mod incoming;
 mod output;
 #[expect(dead_code, reason = "`bitcask import` is on its way")]
 mod redis;
-#[cfg_attr(not(test), expect(dead_code, reason = "commands that use it are on their way"))]
+mod terminal;
 mod text;
 
 use std::process::ExitCode;
@@ -23,6 +23,7 @@ fn main() -> ExitCode {
     let cli = Cli::parse_from(cli::with_old_forms(std::env::args_os()));
     match commands::run(cli) {
         Ok(outcome) => outcome.into(),
+        Err(failure) if failure.is_silent() => ExitCode::SUCCESS,
         Err(failure) => {
             output::to_stderr(&failure);
             failure.exit_code()

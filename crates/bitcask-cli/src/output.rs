@@ -1,20 +1,18 @@
 //! What is printed, and where: data to standard output, everything else to standard error.
 
-use std::fmt::{Arguments, Display, Write as _};
-use std::io::{self, IsTerminal, Write as _};
+use std::fmt::{Display, Write as _};
+use std::io::{self, BufWriter, StdoutLock, Write as _};
 
-use bitcask::{FileStats, MergeProgress, MergeReport, Stats};
+use bitcask::{CheckpointReport, FileStats, MergeReport, RepairReport, Stats, VerifyReport};
 use serde_json::json;
 
 use crate::failure::Failure;
+use crate::text::{Encoding, shown};
 
 /// Writes data. A reader that has gone away has all that it wanted.
 pub(crate) fn to_stdout(data: &[u8]) -> Result<(), Failure> {
     let mut out = io::stdout().lock();
-    match out.write_all(data).and_then(|()| out.flush()) {
-        Err(e) if e.kind() == io::ErrorKind::BrokenPipe => Ok(()),
-        written => written.map_err(|e| Failure::stdio("cannot write: standard output", &e)),
-    }
+    out.write_all(data).and_then(|()| out.flush()).map_err(|e| cannot_write(&e))
 }
 
 /// Writes a line for the user.
@@ -23,46 +21,28 @@ pub(crate) fn to_stderr(text: impl Display) {
     drop(writeln!(io::stderr().lock(), "{text}"));
 }
 
-/// Tells the user what is good to know, and no error.
-pub(crate) fn note(text: Arguments<'_>) {
-    to_stderr(format_args!("note: {text}"));
-}
+/// Standard output for many lines.
+pub(crate) struct Stdout(BufWriter<StdoutLock<'static>>);
 
-/// How far a merge is: one line that changes, on terminals only.
-pub(crate) struct Progress {
-    on: bool,
-}
+impl Stdout {
+    pub(crate) fn new() -> Self {
+        Self(BufWriter::with_capacity(1 << 16, io::stdout().lock()))
+    }
 
-impl Default for Progress {
-    fn default() -> Self {
-        Self { on: io::stderr().is_terminal() }
+    pub(crate) fn write(&mut self, data: &[u8]) -> Result<(), Failure> {
+        self.0.write_all(data).map_err(|e| cannot_write(&e))
+    }
+
+    /// Has all of it written.
+    pub(crate) fn finish(&mut self) -> Result<(), Failure> {
+        self.0.flush().map_err(|e| cannot_write(&e))
     }
 }
 
-impl Progress {
-    const CLEAR: &str = "\r\x1b[K";
-
-    pub(crate) fn show(&mut self, progress: &MergeProgress) {
-        self.write(format_args!(
-            "{}merging: {} of {} files, {} of {} read",
-            Self::CLEAR,
-            progress.files_done,
-            progress.files,
-            size(progress.bytes_read),
-            size(progress.bytes),
-        ));
-    }
-
-    pub(crate) fn clear(&mut self) {
-        self.write(format_args!("{}", Self::CLEAR));
-    }
-
-    fn write(&mut self, text: Arguments<'_>) {
-        if self.on {
-            let mut err = io::stderr().lock();
-            // A terminal that has gone away needs no more of it.
-            self.on = err.write_fmt(text).and_then(|()| err.flush()).is_ok();
-        }
+fn cannot_write(e: &io::Error) -> Failure {
+    match e.kind() {
+        io::ErrorKind::BrokenPipe => Failure::nobody_listens(),
+        _ => Failure::stdio("cannot write: standard output", e),
     }
 }
 
@@ -89,6 +69,181 @@ pub(crate) fn merged_json(report: &MergeReport) -> String {
         "bytes_written": report.bytes_written,
         "reclaimed_bytes": report.reclaimed_bytes(),
         "records_kept": report.records_kept,
+    });
+    format!("{json:#}\n")
+}
+
+/// What a merge would give back, file by file.
+pub(crate) fn mergeable(stats: &Stats) -> String {
+    let wanted: Vec<_> = stats.files.iter().filter(|file| reclaimable(file) > 0).collect();
+    if wanted.is_empty() {
+        return "nothing to merge\n".into();
+    }
+    let mut text = String::new();
+    for file in &wanted {
+        writeln!(text, "{}: {} of {}", name(file), size(reclaimable(file)), size(file.bytes))
+            .expect("a string takes any text");
+    }
+    let all: u64 = wanted.iter().map(|file| reclaimable(file)).sum();
+    format!("{text}a merge would give back up to {} of {}\n", size(all), size(stats.bytes()))
+}
+
+pub(crate) fn mergeable_json(stats: &Stats) -> String {
+    let files: Vec<_> = stats
+        .files
+        .iter()
+        .map(|file| json!({ "name": name(file), "bytes": file.bytes, "reclaimable_bytes": reclaimable(file) }))
+        .collect();
+    let all: u64 = stats.files.iter().map(reclaimable).sum();
+    format!("{:#}\n", json!({ "reclaimable_bytes": all, "files": files }))
+}
+
+fn reclaimable(file: &FileStats) -> u64 {
+    file.dead_bytes + file.tombstone_bytes
+}
+
+pub(crate) fn verified(report: &VerifyReport) -> String {
+    let mut text = String::new();
+    for damage in &report.damage {
+        let (path, from, to) = (damage.path.display(), damage.from, damage.to);
+        writeln!(text, "{path}: bytes {from} to {to}: {}", damage.what)
+            .expect("a string takes any text");
+    }
+    let state = match (report.damage.len(), report.stopped) {
+        (0, false) => "all sound".to_owned(),
+        (0, true) => "stopped before its end, and sound so far".to_owned(),
+        (1, _) => "1 damaged place; `bitcask repair` saves what checks out".to_owned(),
+        (n, _) => format!("{n} damaged places; `bitcask repair` saves what checks out"),
+    };
+    format!(
+        "{text}{} records in {}, {}: {state}\n",
+        report.records,
+        files(report.files),
+        size(report.bytes)
+    )
+}
+
+pub(crate) fn verified_json(report: &VerifyReport) -> String {
+    let damage: Vec<_> = report
+        .damage
+        .iter()
+        .map(|damage| {
+            let path = damage.path.display().to_string();
+            json!({ "path": path, "from": damage.from, "to": damage.to, "what": damage.what })
+        })
+        .collect();
+    let json = json!({
+        "clean": report.is_clean(),
+        "stopped": report.stopped,
+        "files": report.files,
+        "records": report.records,
+        "bytes": report.bytes,
+        "hints": report.hints,
+        "dictionaries": report.dictionaries,
+        "damage": damage,
+    });
+    format!("{json:#}\n")
+}
+
+pub(crate) fn repaired(report: &RepairReport) -> String {
+    if report.is_clean() {
+        return format!("nothing is damaged in {}\n", files(report.files_checked));
+    }
+    let mut text = String::new();
+    let mut line = |line: std::fmt::Arguments<'_>| {
+        writeln!(text, "{line}").expect("a string takes any text");
+    };
+    for damage in &report.damage {
+        line(format_args!(
+            "damaged: {}: bytes {} to {}: {}",
+            damage.path.display(),
+            damage.from,
+            damage.to,
+            damage.what
+        ));
+    }
+    for lost in &report.lost {
+        let more = if lost.complete { "" } else { ", and perhaps more" };
+        line(format_args!(
+            "lost: {}: bytes {} to {}: {} records{more}, {} of them deletions",
+            lost.file.display(),
+            lost.from,
+            lost.to,
+            lost.records,
+            lost.tombstones
+        ));
+    }
+    for key in &report.stale_keys {
+        line(format_args!("has an older value: {}", shown(key)));
+    }
+    for key in &report.deleted_keys {
+        line(format_args!("stays deleted: {}", shown(key)));
+    }
+    for path in &report.unreadable {
+        line(format_args!("nothing could be taken from: {}", path.display()));
+    }
+    for path in &report.quarantined {
+        line(format_args!("moved to: {}", path.display()));
+    }
+    line(format_args!(
+        "{} records saved, {} replaced",
+        report.records_saved,
+        files(report.files_replaced)
+    ));
+    text
+}
+
+pub(crate) fn repaired_json(report: &RepairReport) -> String {
+    let path = |path: &std::path::PathBuf| path.display().to_string();
+    let keys = |keys: &[Vec<u8>]| -> Vec<_> {
+        keys.iter().map(|key| Encoding::Utf8.encode(key)).collect()
+    };
+    let damage: Vec<_> = report
+        .damage
+        .iter()
+        .map(|d| json!({ "path": path(&d.path), "from": d.from, "to": d.to, "what": d.what }))
+        .collect();
+    let lost: Vec<_> = report
+        .lost
+        .iter()
+        .map(|l| {
+            json!({ "path": path(&l.file), "from": l.from, "to": l.to, "records": l.records,
+                "tombstones": l.tombstones, "complete": l.complete })
+        })
+        .collect();
+    let json = json!({
+        "clean": report.is_clean(),
+        "files_checked": report.files_checked,
+        "files_replaced": report.files_replaced,
+        "records_saved": report.records_saved,
+        "damage": damage,
+        "lost": lost,
+        "stale_keys": keys(&report.stale_keys),
+        "deleted_keys": keys(&report.deleted_keys),
+        "unreadable": report.unreadable.iter().map(path).collect::<Vec<_>>(),
+        "quarantined": report.quarantined.iter().map(path).collect::<Vec<_>>(),
+    });
+    format!("{json:#}\n")
+}
+
+pub(crate) fn backed_up(report: &CheckpointReport) -> String {
+    format!(
+        "{} linked, {} as they were, {} copied ({}), up to change {}\n",
+        report.files_linked,
+        report.files_reused,
+        files(report.files_copied),
+        size(report.bytes_copied),
+        report.seq
+    )
+}
+
+pub(crate) fn backed_up_json(report: &CheckpointReport) -> String {
+    let json = json!({
+        "seq": report.seq,
+        "files_linked": report.files_linked,
+        "files_reused": report.files_reused,
+        "files_copied": report.files_copied,
+        "bytes_copied": report.bytes_copied,
     });
     format!("{json:#}\n")
 }
@@ -181,7 +336,7 @@ fn files(count: usize) -> String {
     format!("{count} file{}", if count == 1 { "" } else { "s" })
 }
 
-fn size(bytes: u64) -> String {
+pub(crate) fn size(bytes: u64) -> String {
     const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
     if bytes < 1024 {
         return format!("{bytes} B");

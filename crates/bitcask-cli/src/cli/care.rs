@@ -1,0 +1,97 @@
+//! Commands on the store as a whole.
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use clap::Args;
+
+use crate::text::{parse_duration, parse_size};
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Works beside a process that has the store open.
+
+Examples:
+  bitcask --db ./database stats
+  bitcask --db ./database stats --json
+  bitcask --db ./database stats --watch 2s")]
+pub(crate) struct Stats {
+    /// Show it again and again, every so often
+    #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = "2s")]
+    pub(crate) watch: Option<Duration>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Ctrl-C ends it after the file that it is at; what is done is done.
+
+Examples:
+  bitcask --db ./database merge
+  bitcask --db ./database merge --max-rate 20M
+  bitcask --db ./database merge --dry-run --json")]
+pub(crate) struct Merge {
+    /// Read and write at most so many bytes a second: 20M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) max_rate: Option<u64>,
+    /// Only say what it would give back
+    #[arg(long)]
+    pub(crate) dry_run: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Changes nothing, and works beside a process that has the store open. Exits with 1 if it finds damage.
+
+Examples:
+  bitcask --db ./database verify
+  bitcask --db ./database verify --rate 50M --json")]
+pub(crate) struct Verify {
+    /// Read at most so many bytes a second: 50M
+    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    pub(crate) rate: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Nothing is deleted: damaged files go to the directory `quarantine` in the store. Exits with 1 if something was lost.
+
+Examples:
+  bitcask --db ./database repair
+  bitcask --db ./database repair --yes --json")]
+pub(crate) struct Repair {
+    /// Do not ask
+    #[arg(long, short)]
+    pub(crate) yes: bool,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+The backup is a store: it can be opened at once. Files that never change again are linked where that is possible, and copied
+elsewhere; repeated into the same directory, only what is new is copied.
+
+Examples:
+  bitcask --db ./database backup /backups/monday
+  bitcask --db ./database backup /mnt/usb/database --json")]
+pub(crate) struct Backup {
+    /// Where to; a directory that is not there yet, or holds an earlier backup of this store
+    pub(crate) target: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bitcask --db ./database restore /backups/monday")]
+pub(crate) struct Restore {
+    /// The backup
+    pub(crate) source: PathBuf,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bitcask completions bash > ~/.local/share/bash-completion/completions/bitcask
+  bitcask completions zsh > ~/.zfunc/_bitcask")]
+pub(crate) struct Completions {
+    /// Which shell
+    pub(crate) shell: clap_complete::Shell,
+}

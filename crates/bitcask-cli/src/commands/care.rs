@@ -1,0 +1,161 @@
+//! The store as a whole: what is in it, and its health.
+
+use std::io::IsTerminal;
+
+use bitcask::{MergePolicy, Options, VerifyOptions};
+use serde_json::json;
+
+use super::{Answer, Context, Outcome};
+use crate::cli;
+use crate::failure::Failure;
+use crate::output::{self, size, to_stdout};
+use crate::terminal::{Progress, confirm, interrupted, listen_for_interrupts};
+
+pub(super) fn stats(context: &Context, args: &cli::Stats) -> Result<Outcome, Failure> {
+    let reader = context.reader()?;
+    let said = |stats: &bitcask::Stats| {
+        if context.json { output::stats_json(stats) } else { output::stats(stats) }
+    };
+    let Some(pause) = args.watch else { return Answer::done(said(&reader.stats())).print() };
+    listen_for_interrupts()?;
+    let clear = if std::io::stdout().is_terminal() && !context.json { "\x1b[H\x1b[2J" } else { "" };
+    while interrupted().is_continue() {
+        reader.refresh()?;
+        to_stdout(format!("{clear}{}", said(&reader.stats())).as_bytes())?;
+        std::thread::sleep(pause);
+    }
+    Ok(Outcome::Done)
+}
+
+pub(super) fn merge(context: &Context, args: &cli::Merge) -> Result<Outcome, Failure> {
+    if args.dry_run {
+        let stats = context.reader()?.stats();
+        let said =
+            if context.json { output::mergeable_json(&stats) } else { output::mergeable(&stats) };
+        return Answer::done(said).print();
+    }
+    let policy = MergePolicy { rate_bytes_per_second: args.max_rate, ..MergePolicy::default() };
+    context.write_with(false, policy, |db| {
+        listen_for_interrupts()?;
+        let progress = Progress::new("merging", context.quiet);
+        let report = db.merge_with(|now| {
+            let files = format_args!(", {} of {} files", now.files_done, now.files);
+            progress.show(now.bytes_read, now.bytes, files);
+            interrupted()
+        })?;
+        drop(progress);
+        if report.stopped {
+            context.note(format_args!("interrupted: what was merged stays so"));
+        }
+        Ok(Answer::done(if context.json {
+            output::merged_json(&report)
+        } else {
+            output::merged(&report)
+        }))
+    })
+}
+
+pub(super) fn verify(context: &Context, args: &cli::Verify) -> Result<Outcome, Failure> {
+    let reader = context.reader()?;
+    listen_for_interrupts()?;
+    let options = match args.rate {
+        Some(rate) => VerifyOptions::new().rate_bytes_per_second(rate),
+        None => VerifyOptions::new(),
+    };
+    let progress = Progress::new("verifying", context.quiet);
+    let report = reader.verify_with(&options, |now| {
+        progress.show(now.bytes_read, now.bytes, format_args!(", {} damaged", now.damage));
+        interrupted()
+    })?;
+    drop(progress);
+    let said =
+        if context.json { output::verified_json(&report) } else { output::verified(&report) };
+    let clean = report.is_clean() && !report.stopped;
+    let outcome = if clean { Outcome::Done } else { Outcome::Absent };
+    Answer { outcome, data: said.into() }.print()
+}
+
+pub(super) fn repair(context: &Context, args: &cli::Repair) -> Result<Outcome, Failure> {
+    let dir = context.dir()?;
+    if !args.yes {
+        let question = format!(
+            "Damaged files in {} are written anew with all in them that checks out, and the originals are\n\
+             moved to {}. Nothing is deleted. Go on?",
+            dir.display(),
+            dir.join("quarantine").display(),
+        );
+        if !confirm(question)? {
+            context.note(format_args!("nothing was changed"));
+            return Ok(Outcome::Absent);
+        }
+    }
+    let report = Options::new().repair(dir)?;
+    let said =
+        if context.json { output::repaired_json(&report) } else { output::repaired(&report) };
+    let whole =
+        report.lost.is_empty() && report.unreadable.is_empty() && report.stale_keys.is_empty();
+    let outcome = if whole { Outcome::Done } else { Outcome::Absent };
+    Answer { outcome, data: said.into() }.print()
+}
+
+pub(super) fn backup(context: &Context, args: &cli::Backup) -> Result<Outcome, Failure> {
+    context.write(false, |db| {
+        listen_for_interrupts()?;
+        let report = checkpoint(context, db, "backing up", &args.target)?;
+        if report.stopped {
+            context.note(format_args!("interrupted: the backup is as it was before"));
+            return Ok(Answer::absent());
+        }
+        Ok(Answer::done(if context.json {
+            output::backed_up_json(&report)
+        } else {
+            output::backed_up(&report)
+        }))
+    })
+}
+
+fn checkpoint(
+    context: &Context,
+    db: &bitcask::Bitcask,
+    what: &'static str,
+    target: &std::path::Path,
+) -> Result<bitcask::CheckpointReport, Failure> {
+    let progress = Progress::new(what, context.quiet);
+    let report = db.checkpoint_with(target, |now| {
+        let files = format_args!(", {} of {} files", now.files_done, now.files);
+        progress.show(now.bytes_done, now.bytes, files);
+        interrupted()
+    })?;
+    Ok(report)
+}
+
+pub(super) fn restore(context: &Context, args: &cli::Restore) -> Result<Outcome, Failure> {
+    let target = context.dir()?;
+    let is_empty =
+        std::fs::read_dir(target).map_or(Ok(true), |mut entries| match entries.next() {
+            None => Ok(true),
+            Some(Ok(_)) => Ok(false),
+            Some(Err(e)) => Err(Failure::file("cannot list", target, &e)),
+        })?;
+    if !is_empty {
+        let what = format!("there is something already: {}", target.display());
+        return Err(Failure::invalid(what).advise("restore into a directory that is not there yet"));
+    }
+    let source =
+        Options::new().create_if_missing(false).open(&args.source).map_err(super::no_store)?;
+    listen_for_interrupts()?;
+    let report = checkpoint(context, &source, "restoring", target)?;
+    source.close()?;
+    if report.stopped {
+        context.note(format_args!("interrupted: nothing was restored"));
+        return Ok(Outcome::Absent);
+    }
+    // It says so itself, or it is no use.
+    let keys = Options::new().open_read_only(target)?.len();
+    let said = if context.json {
+        format!("{}\n", json!({ "keys": keys, "bytes_copied": report.bytes_copied }))
+    } else {
+        format!("restored {keys} keys, {} copied\n", size(report.bytes_copied))
+    };
+    Answer::done(said).print()
+}
