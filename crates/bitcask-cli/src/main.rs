@@ -8,8 +8,8 @@ mod commands;
 mod failure;
 mod incoming;
 mod output;
-#[expect(dead_code, reason = "`bitcask import` is on its way")]
 mod redis;
+mod riak;
 mod terminal;
 mod text;
 
