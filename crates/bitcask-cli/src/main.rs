@@ -6,6 +6,10 @@
 mod cli;
 mod commands;
 mod failure;
+mod redis;
+mod riak;
+mod terminal;
+mod text;
 mod incoming;
 mod output;
 mod redis;

@@ -131,11 +131,13 @@ pub(crate) fn read<E>(
     each: &mut dyn FnMut(Incoming) -> Result<(), E>,
     on_progress: &mut dyn FnMut(RiakProgress),
 ) -> Result<RiakReport, RiakError<E>> {
-    let listing = Listing::of(dir).map_err(|source| RiakError::Read { path: dir.into(), source })?;
+    let listing =
+        Listing::of(dir).map_err(|source| RiakError::Read { path: dir.into(), source })?;
     if listing.files.is_empty() {
         return Err(RiakError::NoData { dir: dir.into(), partition: a_partition(dir) });
     }
-    let mut replay = Replay { options, report: RiakReport::default(), open: OpenKeys::default(), each };
+    let mut replay =
+        Replay { options, report: RiakReport::default(), open: OpenKeys::default(), each };
     listing.tell(&mut replay.report);
     let mut progress = RiakProgress { bytes_done: 0, bytes: listing.bytes() };
     for file in listing.files.iter().filter(|file| file.skip.is_none()) {
@@ -255,9 +257,10 @@ fn number_before(name: &str, suffix: &str) -> Option<u64> {
 fn a_partition(dir: &Path) -> Option<PathBuf> {
     let mut below = fs::read_dir(dir).ok()?.filter_map(Result::ok).map(|entry| entry.path());
     below.find(|path| {
-        let digits = path.file_name().and_then(OsStr::to_str).is_some_and(|name| {
-            !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit())
-        });
+        let digits = path
+            .file_name()
+            .and_then(OsStr::to_str)
+            .is_some_and(|name| !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_digit()));
         digits && Listing::of(path).is_ok_and(|listing| !listing.files.is_empty())
     })
 }

@@ -140,8 +140,11 @@ mod tests {
 
     #[test]
     fn a_stretch_out_of_two_registers_is_that_of_its_bytes() {
-        let bytes: Vec<u8> = (0..70_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
-        for (from, to) in [(0, 0), (0, 1), (3, 3), (1, 256), (7, 300), (5, 65_600), (69_999, 70_000)] {
+        let bytes: Vec<u8> =
+            (0..70_000_u32).map(|n| n.wrapping_mul(2_654_435_761).to_le_bytes()[3]).collect();
+        for (from, to) in
+            [(0, 0), (0, 1), (3, 3), (1, 256), (7, 300), (5, 65_600), (69_999, 70_000)]
+        {
             let (before, after) = (feed(START, &bytes[..from]), feed(START, &bytes[..to]));
             let len = u64::try_from(to - from).unwrap();
             assert_eq!(between(before, after, len), of(&bytes[from..to]), "{from}..{to}");

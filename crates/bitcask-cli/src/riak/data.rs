@@ -16,6 +16,9 @@ use super::window::Window;
 /// What is read at a time, and up to what length a record is read before it is known to check out.
 const BUFFER_LEN: usize = 1 << 20;
 
+/// The first piece of a search, which usually ends soon.
+const PIECE_LEN_MIN: usize = 1 << 12;
+
 /// Of this many bytes the CRC is always known in advance, or of more: at most [`SUMS_MAX`] CRCs are kept.
 const BLOCK_LEN_MIN: u64 = 1 << 10;
 const SUMS_MAX: u64 = 1 << 22;
@@ -25,11 +28,14 @@ const SHORT_LEN: u64 = 64;
 
 /// So many places may be tried before one that checks out is no longer believed by its CRC alone: then what
 /// follows it must check out, too.
-const TRIES_MAX: u64 = 1 << 20;
+const TRIES_MAX: u64 = 1 << 22;
 
 #[derive(Debug)]
 pub(super) struct DataFile {
+    /// Where records are read one after the other.
     window: Window,
+    /// Where something is looked up ahead, which must not cost the window what it has read.
+    scout: Window,
     sums: Option<Sums>,
     tries: u64,
 }
@@ -47,7 +53,9 @@ impl DataFile {
     pub(super) fn open(path: &Path) -> io::Result<Self> {
         let file = File::open(path)?;
         let len = file.metadata()?.len();
-        Ok(Self { window: Window::new(Rc::new(file), len, BUFFER_LEN), sums: None, tries: 0 })
+        let window = Window::new(Rc::new(file), len, BUFFER_LEN);
+        let scout = window.another(PIECE_LEN_MIN);
+        Ok(Self { window, scout, sums: None, tries: 0 })
     }
 
     pub(super) fn len(&self) -> u64 {
@@ -56,18 +64,20 @@ impl DataFile {
 
     /// What would be the header of a record here.
     pub(super) fn header_at(&mut self, at: u64) -> io::Result<Option<Header>> {
-        Ok(self.window.bytes(at, HEADER_LEN)?.and_then(Header::parse))
+        Ok(self.scout.bytes(at, HEADER_LEN)?.and_then(Header::parse))
     }
 
     /// What would be the key of a record here, if the file has it.
     pub(super) fn key_at(&mut self, at: u64, header: Header) -> io::Result<Option<Vec<u8>>> {
-        let key = self.window.bytes(at.saturating_add(HEADER_LEN_U64), usize::from(header.key_len))?;
+        let key =
+            self.scout.bytes(at.saturating_add(HEADER_LEN_U64), usize::from(header.key_len))?;
         Ok(key.map(<[u8]>::to_vec))
     }
 
     /// The record here, if one checks out.
     pub(super) fn record_at(&mut self, at: u64) -> io::Result<Option<Record>> {
-        let Some(header) = self.header_at(at)? else { return Ok(None) };
+        let header = self.window.bytes(at, HEADER_LEN)?.and_then(Header::parse);
+        let Some(header) = header else { return Ok(None) };
         match usize::try_from(header.total_len()) {
             Ok(len) if len <= BUFFER_LEN => {
                 Ok(self.window.bytes(at, len)?.and_then(|bytes| Record::parse(at, bytes)))
@@ -151,10 +161,12 @@ impl DataFile {
     /// The first place from here on where a record checks out that ends at the limit or before.
     fn search(&mut self, from: u64, limit: u64) -> io::Result<Option<u64>> {
         let mut at = from;
+        let mut piece_max = PIECE_LEN_MIN;
         while at.saturating_add(HEADER_LEN_U64) <= limit {
-            let piece = usize::try_from(limit - at).unwrap_or(usize::MAX).min(BUFFER_LEN);
-            // A window of its own: the tests below move the other one.
-            let Some(bytes) = self.window.bytes(at, piece)?.map(<[u8]>::to_vec) else { break };
+            let piece = usize::try_from(limit - at).unwrap_or(usize::MAX).min(piece_max);
+            piece_max = piece_max.saturating_mul(2).min(BUFFER_LEN);
+            // A copy: the checks move the window.
+            let Some(bytes) = self.scout.bytes(at, piece)?.map(<[u8]>::to_vec) else { break };
             if let Some(found) = self.search_piece(at, limit, &bytes)? {
                 return Ok(Some(found));
             }
@@ -169,7 +181,9 @@ impl DataFile {
             let Some(header) = Header::parse(header_bytes) else { break };
             let total_len = header.total_len();
             let end = at.saturating_add(total_len);
-            if end <= limit && self.claim_holds(at, header, before, bytes.get(from_begin(at, begin)..))? {
+            if end <= limit
+                && self.claim_holds(at, header, before, bytes.get(from_begin(at, begin)..))?
+            {
                 let alone = end != self.len() && self.tries > TRIES_MAX && !self.checks_out(end)?;
                 if !alone {
                     return Ok(Some(at));
@@ -188,6 +202,10 @@ impl DataFile {
         bytes: Option<&[u8]>,
     ) -> io::Result<bool> {
         let total_len = header.total_len();
+        if header == Header::default() {
+            // Zeros are the commonest garbage, and never a record: the CRC of zeros is not zero.
+            return Ok(false);
+        }
         self.tries += 1;
         if total_len <= SHORT_LEN
             && let Some(covered) = bytes.and_then(|b| b.get(4..usize::try_from(total_len).ok()?))

@@ -15,6 +15,10 @@ use super::window::Window;
 const ENTRY_LEN: usize = 18;
 const ENTRY_LEN_U64: u64 = 18;
 const BUFFER_LEN: usize = 1 << 17;
+
+/// To look ahead, which usually ends soon.
+const FORK_BUFFER_LEN: usize = 1 << 12;
+
 const TOMBSTONE_BIT: u64 = 1 << 63;
 
 /// So many records may be looked for in vain among the entries before the hint file counts as that of another data file.
@@ -113,7 +117,7 @@ impl Entries {
 
     /// The same entries once more, to look at without taking.
     fn fork(&self) -> Self {
-        Self { window: self.window.another(BUFFER_LEN), next: self.next.clone(), ..*self }
+        Self { window: self.window.another(FORK_BUFFER_LEN), next: self.next.clone(), ..*self }
     }
 }
 
@@ -191,28 +195,24 @@ impl Hint {
             Some(entry) if entry.is_of(record) => return Ok(Standing::After(0)),
             Some(_) => {}
         }
+        let overlaps = |entry: &Entry| entry.offset < record.end() && entry.end() > record.offset;
+        let mut contradicted = false;
         let mut ahead = self.entries.fork();
         let mut passed = 0;
         while let Some(entry) = ahead.take()? {
             if entry.is_of(record) {
                 return Ok(Standing::After(passed));
             }
+            contradicted |= overlaps(&entry);
             passed += 1;
         }
         self.misses += 1;
-        self.pass_over(record)?;
-        Ok(Standing::Unknown)
-    }
-
-    /// Leaves out the entries that speak of other records in the place of this one.
-    fn pass_over(&mut self, record: &Record) -> io::Result<()> {
-        let overlaps = |entry: &Entry| entry.offset < record.end() && entry.end() > record.offset;
-        let contradicted = self.entries.peek()?.is_some_and(overlaps);
         self.foreign = self.misses > MISSES_MAX || (contradicted && self.is_sealed());
+        // An entry that was damaged itself. Without a seal that is no reason to doubt the others.
         while !self.foreign && self.entries.peek()?.is_some_and(overlaps) {
             self.entries.take()?;
         }
-        Ok(())
+        Ok(Standing::Unknown)
     }
 
     /// The next offset from `from` on at which, says a sealed hint file, and the caller confirms it, a record begins; if its

@@ -115,7 +115,10 @@ mod tests {
         check(b"\x03\0\x04maps\0\x05userskey1", Some("maps/users/key1"));
         check(b"\x83h\x02m\0\0\0\x05usersm\0\0\0\x04key1", Some("default/users/key1"));
         check(b"\x83i\0\0\0\x02m\0\0\0\x05usersm\0\0\0\x04key1", Some("default/users/key1"));
-        check(b"\x83h\x02h\x02m\0\0\0\x04mapsm\0\0\0\x05usersm\0\0\0\x04key1", Some("maps/users/key1"));
+        check(
+            b"\x83h\x02h\x02m\0\0\0\x04mapsm\0\0\0\x05usersm\0\0\0\x04key1",
+            Some("maps/users/key1"),
+        );
     }
 
     #[test]

@@ -9,7 +9,7 @@ pub(super) const HEADER_LEN: usize = 14;
 pub(super) const HEADER_LEN_U64: u64 = 14;
 
 /// The bytes before a record's key. Every integer is big-endian.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(super) struct Header {
     /// CRC-32 of all that follows it.
     pub(super) crc: u32,
@@ -108,7 +108,10 @@ mod tests {
     #[test]
     fn the_documented_records_are_read() {
         let record = Record::parse(0, VALUE).unwrap();
-        assert_eq!((record.tstamp, &record.key[..], &record.value[..]), (0x5f00_0000, &b"k"[..], &b"v1"[..]));
+        assert_eq!(
+            (record.tstamp, &record.key[..], &record.value[..]),
+            (0x5f00_0000, &b"k"[..], &b"v1"[..])
+        );
         assert_eq!(record.end(), 17);
         let record = Record::parse(9, TOMBSTONE).unwrap();
         assert_eq!((record.total_len(), record.end()), (37, 46));
@@ -131,7 +134,9 @@ mod tests {
     fn only_exact_shapes_are_tombstones() {
         assert_eq!(Shape::of(b"bitcask_tombstone"), Shape::OldTombstone);
         assert_eq!(Shape::of(b"bitcask_tombstone1\0\0\0\0"), Shape::Tombstone);
-        for value in [&b"bitcask_tombstone3\0\0\0\0"[..], b"bitcask_tombstones", b"bitcask_tombstone2\0\0\0"] {
+        for value in
+            [&b"bitcask_tombstone3\0\0\0\0"[..], b"bitcask_tombstones", b"bitcask_tombstone2\0\0\0"]
+        {
             assert_eq!(Shape::of(value), Shape::Lookalike);
         }
         assert_eq!(Shape::of(b"bitcask_tombston"), Shape::Value);

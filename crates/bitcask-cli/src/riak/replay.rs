@@ -162,7 +162,8 @@ impl<E> Replay<'_, E> {
         let torn = end == len && claimed.is_none_or(|claimed| claimed > len);
         if torn {
             self.report.torn_tails += 1;
-            let what = format!("the file ends within a record: its last {} bytes were left out", end - at);
+            let what =
+                format!("the file ends within a record: its last {} bytes were left out", end - at);
             self.report.note(&pair.name, Some(at), what);
         } else {
             let what = format!("{} bytes do not check out and were left out", end - at);
@@ -231,7 +232,8 @@ impl<E> Replay<'_, E> {
     /// Riak counts in whole seconds, and a value lives through the last of them.
     fn lifetime(&self, tstamp: u32) -> Lifetime {
         let Some(expiry) = &self.options.expiry else { return Lifetime::Endless };
-        let ms = u64::from(tstamp).saturating_add(expiry.secs).saturating_add(1).saturating_mul(1000);
+        let ms =
+            u64::from(tstamp).saturating_add(expiry.secs).saturating_add(1).saturating_mul(1000);
         if ms <= expiry.now_ms { Lifetime::Over } else { Lifetime::Until(ms) }
     }
 
@@ -264,12 +266,15 @@ impl<E> Replay<'_, E> {
 /// that looks like records is not mistaken for some.
 fn told_end(pair: &mut Pair<'_>, at: u64) -> io::Result<Option<u64>> {
     let Pair { data, hint: Some(hint), .. } = pair else { return Ok(None) };
-    let next = hint.next_start(at, |entry| Ok(in_place(data, entry)? && data.checks_out(entry.offset)?))?;
+    let next =
+        hint.next_start(at, |entry| Ok(in_place(data, entry)? && data.checks_out(entry.offset)?))?;
     if next.is_some() || !hint.is_sealed() {
         return Ok(next);
     }
     match hint.entries.peek()? {
-        Some(entry) if entry.offset == at && entry.end() >= data.len() && in_place(data, entry)? => {
+        Some(entry)
+            if entry.offset == at && entry.end() >= data.len() && in_place(data, entry)? =>
+        {
             Ok(Some(entry.end()))
         }
         _ => Ok(None),

@@ -116,7 +116,7 @@ fn any_number_of_damaged_records_leaves_the_others() {
         assert_eq!((report.values, report.damaged_places), (100, 100));
         assert_eq!(report.lost_keys, if hint { 100 } else { 0 });
         assert_eq!(report.notices.len(), 100);
-        assert_eq!(report.notices_left_out > 0, hint);
+        assert!(report.notices_left_out > 0);
     }
 }
 
@@ -216,7 +216,8 @@ fn keys_and_values_have_any_length() {
     let dir = Scratch::new();
     let long = vec![7; 65_535];
     let large = Random(1).bytes(3 << 20);
-    let file = Written::default().put(b"", b"").put(&long, b"1").put(b"large", &large).delete(&long);
+    let file =
+        Written::default().put(b"", b"").put(&long, b"1").put(b"large", &large).delete(&long);
     let outcome = read(dir.put(1, &file, true));
     assert_eq!(outcome.live.len(), 2);
     assert!(outcome.value(b"large") == Some(&large) && outcome.value(b"") == Some(b""));
@@ -282,10 +283,12 @@ fn whoever_takes_the_changes_can_end_it() {
 /// Each byte of each kind of garbage claims records up to the end of the file, as far as its kind allows.
 #[test]
 fn garbage_costs_by_its_length_and_not_by_what_it_claims() {
-    const LEN: usize = 2 << 20;
+    const LEN: usize = 1 << 19;
     let mut random = Random(3);
-    let small: Vec<_> = (0..LEN).map(|n| if n % 3 == 0 { 1 } else { 0 }).collect();
-    let sparse: Vec<_> = (0..LEN).map(|n| if n % 4 == 0 { random.next() as u8 & 31 } else { 0 }).collect();
+    let small: Vec<_> = (0..LEN).map(|n| u8::from(n % 3 == 0)).collect();
+    let sparse: Vec<_> = (0..LEN)
+        .map(|n| if n % 4 == 0 { random.next().to_le_bytes()[0] & 31 } else { 0 })
+        .collect();
     for garbage in [vec![0; LEN], random.bytes(LEN), small, sparse] {
         let dir = Scratch::new();
         let mut data = record(1, b"before", b"1");
@@ -297,6 +300,6 @@ fn garbage_costs_by_its_length_and_not_by_what_it_claims() {
         let report = read(&dir).report;
         println!("{:?}: {:?}", &garbage[..8], begun.elapsed());
         assert_eq!((report.values, report.damaged_places), (2, 2));
-        assert!(begun.elapsed() < Duration::from_secs(60));
+        assert!(begun.elapsed() < Duration::from_secs(30));
     }
 }
