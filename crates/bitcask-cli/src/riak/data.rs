@@ -128,7 +128,8 @@ impl DataFile {
     }
 
     /// Whether the damaged record checks out once a length of its header is mended so that it ends here.
-    fn length_was_damaged(&mut self, damaged: u64, end: u64) -> io::Result<bool> {
+    pub(super) fn length_was_damaged(&mut self, damaged: u64, end: u64) -> io::Result<bool> {
+        self.sum_up(damaged)?;
         let Some(header) = self.header_at(damaged)? else { return Ok(false) };
         let Some(body_len) = (end - damaged).checked_sub(HEADER_LEN_U64) else { return Ok(false) };
         let key_len = body_len.checked_sub(u64::from(header.value_len)).map(u16::try_from);

@@ -21,6 +21,9 @@ const FORK_BUFFER_LEN: usize = 1 << 12;
 
 const TOMBSTONE_BIT: u64 = 1 << 63;
 
+/// So many entries are read beyond one that is about a record like the one looked for, in another place.
+const TWINS_MAX: u64 = 64;
+
 /// So many records may be looked for in vain among the entries before the hint file counts as that of another data file.
 /// Each look may read it to its end.
 const MISSES_MAX: u32 = 16;
@@ -192,19 +195,31 @@ impl Hint {
         }
         match self.entries.peek()? {
             None => return Ok(Standing::Unknown),
-            Some(entry) if entry.is_of(record) => return Ok(Standing::After(0)),
+            Some(entry) if entry.offset == record.offset && entry.is_of(record) => {
+                return Ok(Standing::After(0));
+            }
             Some(_) => {}
         }
         let overlaps = |entry: &Entry| entry.offset < record.end() && entry.end() > record.offset;
-        let mut contradicted = false;
+        let (mut contradicted, mut same) = (false, None);
         let mut ahead = self.entries.fork();
         let mut passed = 0;
         while let Some(entry) = ahead.take()? {
             if entry.is_of(record) {
-                return Ok(Standing::After(passed));
+                same = same.or(Some(passed));
+                if entry.offset == record.offset {
+                    return Ok(Standing::After(passed));
+                }
+            }
+            // Records may be alike but for their place, so the one in the right place is looked for a little more.
+            if same.is_some_and(|same| passed > same + TWINS_MAX || entry.offset > record.offset) {
+                break;
             }
             contradicted |= overlaps(&entry);
             passed += 1;
+        }
+        if let Some(same) = same {
+            return Ok(Standing::After(same));
         }
         self.misses += 1;
         self.foreign = self.misses > MISSES_MAX || (contradicted && self.is_sealed());
@@ -247,7 +262,7 @@ fn seal(window: &mut Window) -> io::Result<(Seal, u64)> {
     let trailer = window.bytes(end, ENTRY_LEN)?.and_then(Fields::parse);
     let seal = match trailer {
         Some(Fields { tstamp: 0, key_len: 0, place: u64::MAX, .. }) => Seal::WithoutBits,
-        Some(Fields { tstamp: 0, key_len: 0, place, .. }) if place == u64::MAX & !TOMBSTONE_BIT => {
+        Some(Fields { tstamp: 0, key_len: 0, place, .. }) if place == !TOMBSTONE_BIT => {
             Seal::WithBits
         }
         _ => return Ok((Seal::Missing, len)),

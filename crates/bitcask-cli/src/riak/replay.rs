@@ -94,7 +94,7 @@ impl<E> Replay<'_, E> {
         let mut bit = None;
         if let Standing::After(lost) = standing {
             for _ in 0..lost {
-                self.lost(pair, true)?;
+                self.lost(pair)?;
             }
             if let Some(hint) = &mut pair.hint {
                 hint.agreed += 1;
@@ -159,44 +159,53 @@ impl<E> Replay<'_, E> {
         };
         self.report.damaged_places += 1;
         self.report.damaged_bytes += end - at;
+        // A sealed hint file knows better than damaged bytes whose records these were.
+        let told = pair.hint.as_ref().is_some_and(Hint::is_sealed);
         let torn = end == len && claimed.is_none_or(|claimed| claimed > len);
-        if torn {
+        let what = if torn {
             self.report.torn_tails += 1;
-            let what =
-                format!("the file ends within a record: its last {} bytes were left out", end - at);
-            self.report.note(&pair.name, Some(at), what);
+            format!("the file ends within a record: its last {} bytes were left out", end - at)
         } else {
-            let what = format!("{} bytes do not check out and were left out", end - at);
-            self.report.note(&pair.name, Some(at), what);
-        }
-        // A sealed hint file knows better than damaged bytes whose record this was.
-        if !pair.hint.as_ref().is_some_and(Hint::is_sealed)
-            && (torn || claimed == Some(end))
-            && let Some(header) = header
-            && let Some(key) = pair.data.key_at(at, header)?
-            && at.saturating_add(HEADER_LEN_U64).saturating_add(u64::from(header.key_len)) <= end
-        {
-            let key = self.name(&pair.name, at, key);
-            self.open.open(&key, Why::Doubtful, &pair.name, at);
+            format!("{} bytes do not check out and were left out", end - at)
+        };
+        let unknown = "; no hint file that could be trusted tells what they held, so a key may be stale or be back";
+        self.report.note(&pair.name, Some(at), what + if told { "" } else { unknown });
+        if !told && (torn || claimed == Some(end) || pair.data.length_was_damaged(at, end)?) {
+            self.doubt(pair, at, end)?;
         }
         Ok(end)
     }
 
+    /// Remembers the key that a damaged record has, as far as it can be read.
+    fn doubt(&mut self, pair: &mut Pair<'_>, at: u64, end: u64) -> Result<(), Stop<E>> {
+        let Some(header) = pair.data.header_at(at)? else { return Ok(()) };
+        let key_end = at.saturating_add(HEADER_LEN_U64).saturating_add(u64::from(header.key_len));
+        if key_end <= end
+            && let Some(key) = pair.data.key_at(at, header)?
+        {
+            let key = self.name(&pair.name, at, key);
+            self.open.open(&key, Why::Doubtful, &pair.name, at);
+        }
+        Ok(())
+    }
+
     /// What the hint file tells of records that are not there, behind the last one that is.
     fn rest(&mut self, pair: &mut Pair<'_>) -> Result<(), Stop<E>> {
-        let trusted = match &pair.hint {
-            Some(hint) => !hint.foreign && (hint.agreed > 0 || pair.records == 0),
-            None => return Ok(()),
-        };
-        while trusted && self.lost(pair, trusted)? {}
+        let Some(hint) = &mut pair.hint else { return Ok(()) };
+        if hint.agreed == 0 && pair.records > 0 && hint.entries.peek()?.is_some() {
+            hint.foreign = true;
+        }
+        if !hint.foreign {
+            while self.lost(pair)? {}
+        }
         Ok(())
     }
 
     /// Takes the hint file's next entry, whose record is lost. False if there is none.
-    fn lost(&mut self, pair: &mut Pair<'_>, trusted: bool) -> Result<bool, Stop<E>> {
+    fn lost(&mut self, pair: &mut Pair<'_>) -> Result<bool, Stop<E>> {
         let Some(hint) = &mut pair.hint else { return Ok(false) };
         let Some(entry) = hint.entries.take()? else { return Ok(false) };
-        let known = trusted && (hint.is_sealed() || in_place(pair.data, &entry)?);
+        let known = hint.is_sealed() || in_place(pair.data, &entry)?;
         let deleted = hint.seal == Seal::WithBits && entry.tombstone_bit;
         let key = self.name(&pair.name, entry.offset, entry.key);
         if !known {
@@ -252,7 +261,7 @@ impl<E> Replay<'_, E> {
         }
         let Some(hint) = &pair.hint else { return };
         let what = if hint.foreign {
-            "is about other data than is in the data file: not used from there on"
+            "is about other data than is in the data file: not used from there on, so what was lost there is not known"
         } else if hint.seal == Seal::Wrong {
             "has a wrong CRC: not trusted"
         } else {

@@ -88,7 +88,7 @@ fn bytes_that_come_in_or_go_move_records_and_lose_only_those_they_hit() {
     let at = whole.offsets[1];
     let mut longer = whole.clone();
     longer.data.splice(at..at, *b"garbage");
-    let mut shorter = whole.clone();
+    let mut shorter = whole;
     shorter.data.drain(at + 3..at + 9);
     for (second, lost) in [(longer, 0), (shorter, 1)] {
         let dir = Scratch::new();
@@ -98,6 +98,18 @@ fn bytes_that_come_in_or_go_move_records_and_lose_only_those_they_hit() {
         assert_eq!(outcome.value(b"b"), Some(&b"new"[..]));
         assert_eq!((outcome.report.damaged_places, outcome.report.lost_tombstones), (1, lost));
     }
+}
+
+#[test]
+fn records_alike_are_told_apart_by_their_places() {
+    let dir = Scratch::new();
+    let mut file = Written::default();
+    for key in [b"a", b"b", b"c", b"a"] {
+        file = file.put(key, b"1");
+    }
+    let outcome = read(dir.put(1, &file.flip(0, VALUE).flip(1, VALUE).flip(2, VALUE), true));
+    assert_eq!(outcome.live.keys().collect::<Vec<_>>(), [b"a"]);
+    assert_eq!((outcome.report.damaged_places, outcome.report.lost_keys), (1, 2));
 }
 
 #[test]

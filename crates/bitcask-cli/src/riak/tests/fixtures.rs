@@ -135,8 +135,11 @@ fn a_flipped_bit_in_a_value_loses_its_key_by_name() {
 
 #[test]
 fn a_flipped_bit_in_a_length_loses_one_record() {
-    let report = Fixture::of("bitflip-vsize-nohint").read().report;
+    let outcome = Fixture::of("bitflip-vsize-nohint").read();
+    let report = &outcome.report;
     assert_eq!((report.records, report.damaged_places, report.damaged_bytes), (299, 1, 221));
+    assert_eq!((report.lost_keys, report.doubtful_keys), (0, 1));
+    outcome.says("2.bitcask.data", "no hint file that could be trusted");
 }
 
 #[test]

@@ -31,7 +31,7 @@ const START: [u32; 8] = [
 
 /// The first 32 bits of the fractional parts of the cube roots of the first 64 primes.
 fn constants() -> Vec<u32> {
-    let prime = |n: &u128| (2..*n).take_while(|d| d * d <= *n).all(|d| n % d != 0);
+    let prime = |n: &u128| (2..*n).take_while(|d| d * d <= *n).all(|d| !n.is_multiple_of(d));
     let root = |n: u128| {
         let (mut low, mut high) = (0_u128, 1 << 40);
         while high - low > 1 {
