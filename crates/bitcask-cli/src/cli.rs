@@ -2,6 +2,7 @@
 
 mod care;
 mod data;
+mod transfer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -13,6 +14,8 @@ pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
 };
 
+pub(crate) use transfer::{Export, Import, Source};
+
 const AFTER_HELP: &str = "\
 Examples:
   bitcask --db ./database set mykey myvalue
@@ -20,12 +23,12 @@ Examples:
   BITCASK_DB=./database bitcask stats
 
 Exit codes:
-  0  done                     6  the operating system refused
-  1  absent, or found wanting 7  an earlier write failed
-  2  invalid, or no store     8  the disk is full
-  3  the store is in use      9  others were faster
-  4  a newer version's store  10 history was merged away
-  5  a file is damaged";
+  0  done                      6  the operating system refused
+  1  absent, or found wanting  7  an earlier write failed
+  2  invalid, or no store      8  the disk is full
+  3  the store is in use       9  others were faster
+  4  a newer version's store  10  history was merged away
+  5  a file is damaged       130  interrupted";
 
 /// A key-value store in a directory, safe against crashes.
 #[derive(Debug, Parser)]
@@ -50,7 +53,7 @@ pub(crate) struct Cli {
 /// What to do with the store. Keys and values are any bytes that an argument can have.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Command {
-    /// Stores a value under a key, replacing what was there; creates the store if there is none
+    /// Stores a value under a key, in place of what was there; creates the store if need be
     Set(Set),
     /// Prints the value of a key, byte by byte as it is
     Get(Get),
@@ -86,6 +89,10 @@ pub(crate) enum Command {
     Backup(Backup),
     /// Makes a store from a backup
     Restore(Restore),
+    /// Writes keys and values as a stream, to a file or a pipe
+    Export(Export),
+    /// Takes in what other programs, and other stores, have written
+    Import(Import),
     /// Prints a script that completes commands in a shell
     Completions(Completions),
     /// Prints the manual page

@@ -6,6 +6,8 @@
 mod batch;
 mod care;
 mod data;
+mod export;
+mod import;
 mod json;
 mod scan;
 mod watch;
@@ -91,6 +93,8 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Repair(args) => care::repair(&context, &args),
         Command::Backup(args) => care::backup(&context, &args),
         Command::Restore(args) => care::restore(&context, &args),
+        Command::Export(args) => export::export(&context, &args),
+        Command::Import(args) => import::import(&context, &args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "bitcask", &mut script);

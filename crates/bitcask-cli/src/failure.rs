@@ -16,6 +16,8 @@ pub(crate) struct Failure {
     help: Option<&'static str>,
     kind: ErrorKind,
     is_silent: bool,
+    /// Instead of the kind's.
+    code: Option<u8>,
 }
 
 impl Failure {
@@ -27,6 +29,7 @@ impl Failure {
             help: Some("pass --db DIR, or set BITCASK_DB"),
             kind: ErrorKind::Invalid,
             is_silent: false,
+            code: None,
         }
     }
 
@@ -39,12 +42,36 @@ impl Failure {
             help: Some(ErrorKind::Invalid.advice()),
             kind: ErrorKind::Invalid,
             is_silent: false,
+            code: None,
         }
     }
 
     /// A file outside the store could not be read or written.
     pub(crate) fn file(what: &str, path: &Path, source: &io::Error) -> Self {
         Self::stdio(&format!("{what}: {}", path.display()), source)
+    }
+
+    /// Somebody pressed Ctrl-C. Says what was done.
+    pub(crate) fn interrupted(done: impl Into<String>) -> Self {
+        let failure = Self::invalid(format!("interrupted: {}", done.into()));
+        Self { help: None, code: Some(130), ..failure }
+    }
+
+    /// What another error says, and its causes.
+    pub(crate) fn of(error: &dyn StdError, kind: ErrorKind) -> Self {
+        let mut causes = Vec::new();
+        let mut source = error.source();
+        while let Some(cause) = source {
+            causes.push(cause.to_string());
+            source = cause.source();
+        }
+        Self { what: error.to_string(), causes, help: None, kind, is_silent: false, code: None }
+    }
+
+    /// Where it happened.
+    pub(crate) fn in_file(mut self, path: &Path) -> Self {
+        self.what = format!("{}: {}", self.what, path.display());
+        self
     }
 
     /// Who read our output has gone away, and has all that it wanted.
@@ -60,7 +87,14 @@ impl Failure {
     /// Standard input or output failed.
     pub(crate) fn stdio(what: &str, source: &io::Error) -> Self {
         let causes = vec![source.to_string()];
-        Self { what: what.into(), causes, help: None, kind: ErrorKind::Io, is_silent: false }
+        Self {
+            what: what.into(),
+            causes,
+            help: None,
+            kind: ErrorKind::Io,
+            is_silent: false,
+            code: None,
+        }
     }
 
     /// Other advice than the error's kind gives.
@@ -70,25 +104,13 @@ impl Failure {
     }
 
     pub(crate) fn exit_code(&self) -> ExitCode {
-        self.kind.exit_code().into()
+        self.code.unwrap_or_else(|| self.kind.exit_code()).into()
     }
 }
 
 impl From<bitcask::Error> for Failure {
     fn from(error: bitcask::Error) -> Self {
-        let mut causes = Vec::new();
-        let mut source = error.source();
-        while let Some(cause) = source {
-            causes.push(cause.to_string());
-            source = cause.source();
-        }
-        Self {
-            what: error.to_string(),
-            causes,
-            help: Some(error.kind().advice()),
-            kind: error.kind(),
-            is_silent: false,
-        }
+        Self { help: Some(error.kind().advice()), ..Self::of(&error, error.kind()) }
     }
 }
 

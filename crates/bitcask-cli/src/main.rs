@@ -6,13 +6,14 @@
 mod cli;
 mod commands;
 mod failure;
+mod incoming;
+mod output;
+mod pace;
 mod redis;
 mod riak;
 mod terminal;
 mod text;
-mod riak;
-mod terminal;
-mod text;
+mod transfer;
 
 use std::process::ExitCode;
 

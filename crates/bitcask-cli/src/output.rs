@@ -332,6 +332,10 @@ fn table(rows: &[[String; 5]]) -> String {
     text
 }
 
+pub(crate) fn keys(count: u64) -> String {
+    format!("{count} key{}", if count == 1 { "" } else { "s" })
+}
+
 fn files(count: usize) -> String {
     format!("{count} file{}", if count == 1 { "" } else { "s" })
 }

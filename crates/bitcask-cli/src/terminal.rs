@@ -49,15 +49,26 @@ pub(crate) struct Progress(ProgressBar);
 impl Progress {
     /// Of bytes.
     pub(crate) fn new(what: &'static str, quiet: bool) -> Self {
+        Self::with_template(
+            what,
+            quiet,
+            "{prefix}: {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}{msg}",
+        )
+    }
+
+    /// Of keys.
+    pub(crate) fn keys(what: &'static str, quiet: bool) -> Self {
+        Self::with_template(what, quiet, "{prefix}: {bar:30} {pos} of {len} keys, {per_sec}{msg}")
+    }
+
+    fn with_template(what: &'static str, quiet: bool, template: &str) -> Self {
         let target = if quiet {
             ProgressDrawTarget::hidden()
         } else {
             ProgressDrawTarget::stderr_with_hz(10)
         };
         let bar = ProgressBar::with_draw_target(None, target);
-        let style = ProgressStyle::with_template(
-            "{prefix}: {bar:30} {bytes} of {total_bytes}, {bytes_per_sec}{msg}",
-        );
+        let style = ProgressStyle::with_template(template);
         bar.set_style(style.expect("the template is sound").progress_chars("#> "));
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));

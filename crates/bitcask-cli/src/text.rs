@@ -106,6 +106,16 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
     text
 }
 
+/// The same, but not more than so many characters of it.
+pub(crate) fn shortened(bytes: &[u8], chars_max: usize) -> String {
+    let text = shown(bytes);
+    if text.chars().count() <= chars_max {
+        return text;
+    }
+    let start: String = text.chars().take(chars_max).collect();
+    format!("{start}.. ({} bytes)", bytes.len())
+}
+
 /// `10s`, `1.5h`, `250ms`; without a unit, seconds.
 pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     let units = [
@@ -207,5 +217,6 @@ mod tests {
     #[test]
     fn terminals_obey_nothing_that_is_shown() {
         assert_eq!(shown(b"a\tb\n\x1b[31m\\ \xff"), "a\\tb\\n\\u{1b}[31m\\\\ \\xff");
+        assert_eq!(shortened(b"abcdef", 3), "abc.. (6 bytes)");
     }
 }

@@ -40,7 +40,8 @@ pub(crate) struct Merge {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Changes nothing, and works beside a process that has the store open. Exits with 1 if it finds damage.
+Changes nothing, and works beside a process that has the store open. Exits with 1 if it finds
+damage.
 
 Examples:
   bitcask --db ./database verify
@@ -53,7 +54,8 @@ pub(crate) struct Verify {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Nothing is deleted: damaged files go to the directory `quarantine` in the store. Exits with 1 if something was lost.
+Nothing is deleted: damaged files go to the directory `quarantine` in the store. Exits with 1 if
+something was lost.
 
 Examples:
   bitcask --db ./database repair
@@ -66,8 +68,9 @@ pub(crate) struct Repair {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-The backup is a store: it can be opened at once. Files that never change again are linked where that is possible, and copied
-elsewhere; repeated into the same directory, only what is new is copied.
+The backup is a store: it can be opened at once. Files that never change again are linked where
+that is possible, and copied elsewhere; repeated into the same directory, only what is new is
+copied.
 
 Examples:
   bitcask --db ./database backup /backups/monday

@@ -45,7 +45,8 @@ pub(crate) struct Set {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-On a terminal a line feed follows the value; elsewhere nothing does. Exits with 1 if there is no such key.
+On a terminal a line feed follows the value; elsewhere nothing does. Exits with 1 if there is no
+such key.
 
 Examples:
   bitcask --db ./database get mykey
@@ -110,8 +111,9 @@ pub(crate) struct Keys {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Without --from, --to, --ordered or --reverse keys come in no order, and cost the least: order needs every key of the store in
-memory first. With --limit, a cursor is told on standard error if there is more.
+Without --from, --to, --ordered or --reverse keys come in no order, and cost the least: order
+needs every key of the store in memory first. With --limit, a cursor is told on standard error
+if there is more.
 
 Examples:
   bitcask --db ./database scan
@@ -204,7 +206,8 @@ pub(crate) struct Incr {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-A path leads into the document: $.user.tags[0], or as a JSON pointer /user/tags/0. Without one it is all of it.
+A path leads into the document: $.user.tags[0], or as a JSON pointer /user/tags/0. Without one
+it is all of it.
 
 Examples:
   bitcask --db ./database json set user:1 '{\"name\":\"Ada\",\"tags\":[]}'
@@ -244,8 +247,9 @@ pub(crate) enum JsonCommand {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Each line is a change: `set KEY VALUE`, `set KEY VALUE ttl TIME` or `del KEY`. Words that hold spaces stand in double quotes, in
-which \\\" \\\\ \\n \\t and \\xNN are understood. Empty lines, and what follows #, are skipped.
+Each line is a change: `set KEY VALUE`, `set KEY VALUE ttl TIME` or `del KEY`. Words that hold
+spaces stand in double quotes, in which \\\" \\\\ \\n \\t and \\xNN are understood. Empty lines,
+and what follows #, are skipped.
 
 Examples:
   bitcask --db ./database batch changes.txt
@@ -257,7 +261,8 @@ pub(crate) struct Batch {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Begins with what happens from now on, or with --from at a sequence number, 1 for all that is still there. Ctrl-C ends it.
+Begins with what happens from now on, or with --from at a sequence number, 1 for all that is
+still there. Ctrl-C ends it.
 
 Examples:
   bitcask --db ./database watch

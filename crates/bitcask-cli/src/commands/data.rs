@@ -178,7 +178,7 @@ fn del_prefix(context: &Context, prefix: &[u8], yes: bool) -> Result<Outcome, Fa
         let said = if context.json {
             format!("{}\n", json!({ "deleted": count }))
         } else {
-            format!("deleted {count} keys\n")
+            format!("deleted {}\n", crate::output::keys(count))
         };
         Ok(if count > 0 { Answer::done(said) } else { Answer::absent() })
     })

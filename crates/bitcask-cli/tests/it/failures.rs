@@ -24,11 +24,17 @@ fn without_a_directory_nothing_is_guessed() {
 fn only_set_creates_a_store() {
     let scene = Scene::new("no-store");
     fs::create_dir(scene.path("empty")).unwrap();
-    for dir in ["missing", "empty"] {
-        for command in ["get k", "del k", "merge", "stats"] {
-            let message = format!(
-                "error: the directory holds no store: {dir}\nhelp: check the directory; `set` creates a store\n"
-            );
+    for (dir, is_missing) in [("missing", true), ("empty", false)] {
+        for (command, writes) in
+            [("get k", false), ("del k", true), ("merge", true), ("stats", false)]
+        {
+            let what = if is_missing && !writes {
+                "there is no such directory"
+            } else {
+                "the directory holds no store"
+            };
+            let message =
+                format!("error: {what}: {dir}\nhelp: check the directory; `set` creates a store\n");
             scene.fails(&format!("--db {dir} {command}"), 2, &message);
         }
     }
@@ -72,7 +78,10 @@ fn a_store_in_use_names_who_uses_it() {
     let scene = Scene::new("locked");
     let db = Bitcask::open(scene.path("d")).unwrap();
     db.put(b"k", b"v").unwrap();
-    for command in ["set k v", "get k", "del k", "merge", "stats"] {
+    for command in ["get k", "exists k", "scan", "count", "stats", "verify"] {
+        assert_eq!(scene.run(&format!("--db d {command}")).code, Some(0), "{command}");
+    }
+    for command in ["set k v", "del k", "expire k 1s", "incr n", "merge", "repair --yes"] {
         let ran = scene.run(&format!("--db d {command}"));
         let start = format!("error: the store is in use by process {} (it-", std::process::id());
         assert_eq!(ran.code, Some(3), "{ran:?}");
@@ -80,7 +89,7 @@ fn a_store_in_use_names_who_uses_it() {
         assert!(ran.stderr.contains("): d\nhelp: wait for the process"), "{ran:?}");
     }
     db.close().unwrap();
-    assert_eq!(scene.ok("--db d get k"), "v\n");
+    assert_eq!(scene.ok("--db d get k"), "v");
 }
 
 #[test]

@@ -3,6 +3,8 @@
 
 mod failures;
 mod store;
+mod transcript;
+mod transfer;
 
 use std::ffi::OsStr;
 use std::fs;

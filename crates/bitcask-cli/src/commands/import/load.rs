@@ -1,0 +1,81 @@
+//! Changes into a store, many at a time.
+
+use std::time::{Duration, UNIX_EPOCH};
+
+use bitcask::{Bitcask, Expiry, WriteBatch};
+
+use crate::incoming::Incoming;
+use crate::redis::{Current, Target};
+
+/// Changes and bytes gathered before they are written.
+const COUNT_MAX: usize = 1000;
+const BYTES_MAX: usize = 1 << 20;
+
+/// Writes what comes in batches, in its order.
+pub(super) struct Loader<'a> {
+    db: &'a Bitcask,
+    batch: WriteBatch,
+    count: usize,
+    bytes: usize,
+}
+
+impl<'a> Loader<'a> {
+    pub(super) fn new(db: &'a Bitcask) -> Self {
+        Self { db, batch: WriteBatch::new(), count: 0, bytes: 0 }
+    }
+
+    pub(super) fn take(&mut self, change: Incoming) -> bitcask::Result<()> {
+        match change {
+            Incoming::Put { key, value, expires_ms } => {
+                self.bytes += key.len() + value.len();
+                self.batch.put_with(key, value, expiry(expires_ms));
+            }
+            Incoming::Delete { key } => {
+                self.bytes += key.len();
+                self.batch.delete(key);
+            }
+        }
+        self.count += 1;
+        if self.count >= COUNT_MAX || self.bytes >= BYTES_MAX { self.flush() } else { Ok(()) }
+    }
+
+    /// Has all of it written.
+    pub(super) fn flush(&mut self) -> bitcask::Result<()> {
+        (self.count, self.bytes) = (0, 0);
+        self.db.write(&std::mem::take(&mut self.batch))
+    }
+}
+
+fn expiry(expires_ms: Option<u64>) -> Expiry {
+    let time = expires_ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
+    time.map_or(Expiry::Never, Expiry::At)
+}
+
+impl Target for Loader<'_> {
+    fn get(&mut self, key: &[u8]) -> bitcask::Result<Option<Current>> {
+        self.flush()?;
+        let snapshot = self.db.snapshot()?;
+        let Some(value) = snapshot.get(key)? else { return Ok(None) };
+        let expires_ms = match snapshot.expires_at(key)? {
+            Some(Expiry::At(time)) => {
+                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+                u64::try_from(since.as_millis()).ok()
+            }
+            _ => None,
+        };
+        Ok(Some(Current { value: value.into_vec(), expires_ms }))
+    }
+
+    fn apply(&mut self, change: Incoming) -> bitcask::Result<()> {
+        self.take(change)
+    }
+
+    fn clear(&mut self, prefix: &[u8]) -> bitcask::Result<()> {
+        self.flush()?;
+        let snapshot = self.db.snapshot()?;
+        for entry in snapshot.prefix(prefix) {
+            self.take(Incoming::Delete { key: entry?.0 })?;
+        }
+        self.flush()
+    }
+}

@@ -1,0 +1,21 @@
+//! Not faster than so many bytes a second.
+
+use std::time::{Duration, Instant};
+
+pub(crate) struct Pace {
+    rate: Option<u64>,
+    started: Instant,
+}
+
+impl Pace {
+    pub(crate) fn new(rate: Option<u64>) -> Self {
+        Self { rate: rate.filter(|&rate| rate > 0), started: Instant::now() }
+    }
+
+    /// Waits until so many bytes are due.
+    pub(crate) fn reach(&mut self, bytes: u64) {
+        let Some(rate) = self.rate else { return };
+        let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
+        std::thread::sleep(due.saturating_sub(self.started.elapsed()));
+    }
+}

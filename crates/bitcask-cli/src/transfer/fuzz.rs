@@ -1,0 +1,180 @@
+//! Streams with something wrong in each: no panic, no hang, no memory that the bytes do not account for.
+
+use super::tests::{FORMATS, entry, open, samples, written};
+use super::*;
+
+const ROUNDS: u64 = 4000;
+
+/// SplitMix64.
+pub(super) struct Random(u64);
+
+impl Random {
+    /// `SEED=` repeats a run.
+    pub(super) fn new() -> Self {
+        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
+        println!("SEED={seed}");
+        Self(seed)
+    }
+
+    pub(super) fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
+    }
+
+    /// Fewer than so many; half of the times of those that mean something to a format.
+    pub(super) fn bytes(&mut self, len_max: usize) -> Vec<u8> {
+        const MARKS: &[u8] = b"\"\"\\,\r\n{}:x0 \0\xc3\xa4\xff";
+        let marks = self.next().is_multiple_of(2);
+        let len = self.below(len_max);
+        (0..len)
+            .map(|_| match marks {
+                true => MARKS[self.below(MARKS.len())],
+                false => u8::try_from(self.below(256)).unwrap(),
+            })
+            .collect()
+    }
+
+    /// A few bytes changed, put in, taken out or doubled; and at times the end cut.
+    fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
+        let mut bytes = bytes.to_vec();
+        for _ in 0..=self.below(4) {
+            let at = self.below(bytes.len());
+            let end = (at + 1 + self.below(30)).min(bytes.len());
+            match self.below(6) {
+                0 => drop(bytes.splice(at..at, self.bytes(4))),
+                1 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
+                2 if at < bytes.len() => bytes[at] = *self.bytes(2).first().unwrap_or(&0xff),
+                3 => drop(bytes.drain(at..end)),
+                4 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
+                _ if self.below(4) == 0 => bytes.truncate(at),
+                _ => {}
+            }
+        }
+        bytes
+    }
+}
+
+/// All entries, and whether the stream was read to its end. Every byte is in one item or between two.
+fn entries(format: Format, bytes: &[u8]) -> (Vec<Entry>, bool) {
+    let mut entries = Vec::new();
+    let Ok(mut reader) = open(format, Encoding::Utf8, bytes) else {
+        return (entries, false);
+    };
+    loop {
+        let before = reader.position().offset;
+        match reader.next() {
+            Ok(Some(Item::Entry(entry))) => entries.push(entry),
+            Ok(Some(Item::Rejected { raw, .. })) => {
+                let end = usize::try_from(reader.position().offset).unwrap();
+                assert!(bytes[..end].ends_with(&raw));
+            }
+            Ok(None) => {
+                assert!(reader.next().unwrap().is_none());
+                return (entries, true);
+            }
+            Err(_) => {
+                assert!(reader.next().is_err());
+                return (entries, false);
+            }
+        }
+        assert!(before < reader.position().offset && reader.position().offset <= len(bytes));
+    }
+}
+
+#[test]
+fn every_flipped_byte_of_a_binary_stream_is_told() {
+    let samples = &samples()[..6];
+    let good = written(Format::Binary, Encoding::Utf8, samples);
+    assert_eq!(entries(Format::Binary, &good), (samples.to_vec(), true));
+    for at in 0..good.len() {
+        for flip in [1, 0x80, 0xff] {
+            let mut bytes = good.clone();
+            bytes[at] ^= flip;
+            let (read, whole) = entries(Format::Binary, &bytes);
+            assert!(!whole && samples.starts_with(&read), "{at}");
+        }
+    }
+}
+
+#[test]
+fn every_cut_of_a_binary_stream_is_told_and_so_is_what_is_behind_it() {
+    let samples = &samples()[..6];
+    let good = written(Format::Binary, Encoding::Utf8, samples);
+    for at in 0..good.len() {
+        let (read, whole) = entries(Format::Binary, &good[..at]);
+        assert!(!whole && samples.starts_with(&read), "{at}");
+    }
+    assert!(!entries(Format::Binary, &[&good[..], b"\0"].concat()).1);
+    assert!(!entries(Format::Binary, &good.repeat(2)).1);
+
+    // A record that is missing, with all checksums right.
+    let one = written(Format::Binary, Encoding::Utf8, &samples[..1]);
+    let record = one.len() - 8 - 13;
+    let mut missing = good;
+    missing.drain(8..8 + record);
+    let (read, whole) = entries(Format::Binary, &missing);
+    assert!(!whole && read == samples[1..]);
+}
+
+#[test]
+fn a_length_is_not_believed() {
+    for (key_len, value_len) in [(65_535, u64::from(u32::MAX)), (65_536, 0), (0, 1 << 32)] {
+        let mut bytes = [binary::MAGIC, b"\x01"].concat();
+        bytes.extend(u32::to_le_bytes(key_len));
+        bytes.extend(u64::to_le_bytes(value_len));
+        bytes.extend([0xff; 80_000]);
+        assert_eq!(entries(Format::Binary, &bytes), (vec![], false));
+    }
+}
+
+#[test]
+fn changed_streams_are_read_without_harm() {
+    let mut random = Random::new();
+    let samples = &samples()[..12];
+    for format in FORMATS {
+        let good = written(format, Encoding::Utf8, samples);
+        let mut taken = 0;
+        for _ in 0..ROUNDS {
+            let bytes = random.mutate(&good);
+            let (read, whole) = entries(format, &bytes);
+            if format == Format::Binary && bytes != good {
+                // Whole records can go, or come twice, with all checksums right: the count tells it.
+                assert!(!whole && read.iter().all(|entry| samples.contains(entry)));
+            }
+            taken += read.len();
+        }
+        // Most of what is sound is read, where the format lets it be found.
+        assert!(taken > 1000, "{format:?} {taken}");
+    }
+    for _ in 0..ROUNDS {
+        let bytes = random.bytes(300);
+        for format in FORMATS {
+            entries(format, &bytes);
+        }
+        let rows = [b"key,value\n", &bytes[..]].concat();
+        entries(Format::Csv, &rows);
+    }
+}
+
+#[test]
+fn framing_and_parsing_of_rows_agree() {
+    // Among rows of which some are wrong, those on one line without quotes are all found.
+    let mut random = Random::new();
+    for _ in 0..ROUNDS {
+        let mut bytes = b"key,value,expires_ms\n".to_vec();
+        let wrong: Vec<u8> = random.bytes(20).into_iter().filter(|byte| *byte != b'\n').collect();
+        // With text before its quotes, none of them opens.
+        bytes.extend([b"a", &wrong[..], b"\nlast,row,\n"].concat());
+        if wrong.windows(2).any(|pair| pair == b",\"") {
+            continue;
+        }
+        let (read, _) = entries(Format::Csv, &bytes);
+        assert_eq!(read.last(), Some(&entry(b"last", b"row", None)), "{wrong:?}");
+    }
+}
