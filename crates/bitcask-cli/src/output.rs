@@ -252,7 +252,7 @@ pub(crate) fn backed_up_json(report: &CheckpointReport) -> String {
 pub(crate) fn stats(stats: &Stats) -> String {
     let total = stats.bytes();
     let dead = stats.dead_bytes();
-    let mut rows = vec![["FILE", "STATE", "LIVE", "DEAD", "DEAD %"].map(String::from)];
+    let mut rows = vec![["FILE", "STATE", "LIVE", "DEAD", "DEAD %", ""].map(String::from)];
     for file in &stats.files {
         let row = [name(file), state(file).into()];
         rows.push(with_sizes(row, file.bytes, file.dead_bytes));
@@ -266,8 +266,14 @@ pub(crate) fn stats(stats: &Stats) -> String {
     };
     line("keys", &stats.keys);
     line("keydir", &size(stats.keydir_bytes));
+    if stats.expiring_keys > 0 {
+        line("of these", &format_args!("{} will expire", stats.expiring_keys));
+    }
     for foreign in &stats.foreign {
         line("foreign file", &format_args!("{foreign:?}"));
+    }
+    for advice in advice(stats) {
+        line("advice", &advice);
     }
     text
 }
@@ -287,7 +293,9 @@ pub(crate) fn stats_json(stats: &Stats) -> String {
     };
     let json = json!({
         "keys": stats.keys,
+        "expiring_keys": stats.expiring_keys,
         "keydir_bytes": stats.keydir_bytes,
+        "advice": advice(stats),
         "seq": stats.seq,
         "bytes": stats.bytes(),
         "live_bytes": stats.bytes().saturating_sub(stats.dead_bytes()),
@@ -310,24 +318,67 @@ fn state(file: &FileStats) -> &'static str {
     }
 }
 
-fn with_sizes([name, state]: [String; 2], bytes: u64, dead: u64) -> [String; 5] {
-    let percent = if bytes == 0 { 0.0 } else { dead as f64 / bytes as f64 * 100.0 };
-    [name, state, size(bytes.saturating_sub(dead)), size(dead), format!("{percent:.0}")]
+fn with_sizes([name, state]: [String; 2], bytes: u64, dead: u64) -> [String; 6] {
+    let part = if bytes == 0 { 0.0 } else { dead as f64 / bytes as f64 };
+    let percent = format!("{:.0}", part * 100.0);
+    [name, state, size(bytes.saturating_sub(dead)), size(dead), percent, bar(part)]
+}
+
+/// What is live of it, and what is dead.
+fn bar(dead: f64) -> String {
+    const WIDTH: usize = 20;
+    let is_dead = |cell: usize| (cell as f64 + 0.5) / WIDTH as f64 > 1.0 - dead;
+    let cells: String = (0..WIDTH).map(|cell| if is_dead(cell) { '.' } else { '#' }).collect();
+    format!("[{cells}]")
+}
+
+/// What is worth doing.
+fn advice(stats: &Stats) -> Vec<String> {
+    const DEAD_WORTH_MERGING: u64 = 1 << 20;
+    let mut advice = Vec::new();
+    let dead: u64 = stats.files.iter().map(reclaimable).sum();
+    if dead >= DEAD_WORTH_MERGING && dead >= stats.bytes() / 4 {
+        let (dead, all) = (size(dead), size(stats.bytes()));
+        advice.push(format!("{dead} of {all} are dead: `bitcask merge` gives most of it back"));
+    }
+    let unsealed = stats.files.iter().filter(|file| !file.sealed && !file.active).count();
+    if unsealed > 0 {
+        advice.push(format!(
+            "{} no hint, so opening reads all of it: open the store to write once, and they have",
+            if unsealed == 1 { "1 file has".into() } else { format!("{unsealed} files have") }
+        ));
+    }
+    if !stats.foreign.is_empty() {
+        advice
+            .push("the directory holds files that are not the store's: they are left alone".into());
+    }
+    if !stats.pinned_files.is_empty() {
+        let count = files(stats.pinned_files.len());
+        advice.push(format!(
+            "{count} merged away, but still read: their space is free when that ends"
+        ));
+    }
+    if let Some(why) = &stats.poisoned {
+        advice.push(format!("no more writes are taken: {why}; open the store again"));
+    }
+    advice
 }
 
 /// Rows of the same columns: text to the left, sizes to the right.
-fn table(rows: &[[String; 5]]) -> String {
-    let mut widths = [0; 5];
+fn table(rows: &[[String; 6]]) -> String {
+    let mut widths = [0; 6];
     for row in rows {
         for (width, cell) in widths.iter_mut().zip(row) {
             *width = cell.len().max(*width);
         }
     }
-    let [w0, w1, w2, w3, w4] = widths;
+    let [w0, w1, w2, w3, w4, _] = widths;
     let mut text = String::new();
-    for [name, state, live, dead, percent] in rows {
-        writeln!(text, "{name:<w0$}  {state:<w1$}  {live:>w2$}  {dead:>w3$}  {percent:>w4$}")
-            .expect("a string takes any text");
+    for [name, state, live, dead, percent, bar] in rows {
+        let line =
+            format!("{name:<w0$}  {state:<w1$}  {live:>w2$}  {dead:>w3$}  {percent:>w4$}  {bar}");
+        text.push_str(line.trim_end());
+        text.push('\n');
     }
     text
 }

@@ -334,7 +334,10 @@ impl ReadOnly {
     pub fn stats(&self) -> Stats {
         let growing = lock(&self.0.follower).growing.last().map(|file| file.id);
         let view = read(&self.0.view);
-        Stats::of(&view.dir, view.seq, growing)
+        let dir = &view.dir;
+        // Who cannot list the directory is told so by whatever comes next.
+        let listing = Listing::of_dir(&*dir.fs, &dir.path).unwrap_or_default();
+        Stats { foreign: listing.foreign, ..Stats::of(dir, view.seq, growing) }
     }
 
     /// Changes to keys that begin with `prefix`, from a sequence number on, as

@@ -6,11 +6,14 @@
 //!         key length    4 bytes        value length 8 bytes
 //!         expires       8 bytes, milliseconds since 1970; all bits set: never
 //!         key, value
-//!         CRC-32C       4 bytes, of all of the record before it
+//!         CRC-32C       4 bytes, of the record's number and all of the record before it
 //! end:    kind 1 byte   2
 //!         count         8 bytes, of the entries
 //!         CRC-32C       4 bytes
 //! ```
+//!
+//! The number of a record is how many entries are before it, as 8 bytes. It is not written: the reader counts. So a
+//! record that is missing, comes twice, or stands elsewhere is told, even where the count in the end is right.
 //!
 //! There is nothing behind the end. A stream without it is cut.
 
@@ -46,8 +49,8 @@ impl<W: Write> Binary<W> {
     }
 
     /// Writes the parts and their checksum.
-    fn record(&mut self, parts: &[&[u8]]) -> io::Result<()> {
-        let mut crc = 0;
+    fn record(&mut self, number: u64, parts: &[&[u8]]) -> io::Result<()> {
+        let mut crc = first_crc(number);
         for part in parts {
             crc = crc32c::crc32c_append(crc, part);
             self.out.write_all(part)?;
@@ -62,23 +65,29 @@ impl<W: Write> Writer for Binary<W> {
         check_lens(len(&entry.key), len(&entry.value)).map_err(invalid)?;
         let key_len = u32::try_from(entry.key.len()).map_err(|e| invalid(e.to_string()))?;
         let count = self.begin()?;
-        self.record(&[
+        let parts: [&[u8]; 6] = [
             &[ENTRY],
             &key_len.to_le_bytes(),
             &len(&entry.value).to_le_bytes(),
             &entry.expires_ms.unwrap_or(NEVER).to_le_bytes(),
             &entry.key,
             &entry.value,
-        ])?;
+        ];
+        self.record(count, &parts)?;
         self.count = Some(count.saturating_add(1));
         Ok(())
     }
 
     fn finish(&mut self) -> io::Result<()> {
         let count = self.begin()?;
-        self.record(&[&[END], &count.to_le_bytes()])?;
+        self.record(count, &[&[END], &count.to_le_bytes()])?;
         self.out.flush()
     }
+}
+
+/// What the checksum of a record begins with.
+fn first_crc(number: u64) -> u32 {
+    crc32c::crc32c(&number.to_le_bytes())
 }
 
 /// Reads records.
@@ -124,7 +133,8 @@ impl Records {
 
     /// The next entry, or none at the end record.
     fn record(&mut self) -> Result<Option<Entry>, ReadError> {
-        let mut record = Record { source: &mut self.source, crc: 0, len: 0 };
+        let crc = first_crc(self.source.position.line);
+        let mut record = Record { source: &mut self.source, crc, len: 0 };
         let [kind] = record.array()?;
         match kind {
             ENTRY => {
@@ -227,6 +237,6 @@ impl Record<'_> {
         if u32::from_le_bytes(self.array()?) == crc {
             return Ok(());
         }
-        Err(self.source.damaged("the checksum of this record is wrong"))
+        Err(self.source.damaged("the checksum is wrong: this record is damaged, or not the next"))
     }
 }

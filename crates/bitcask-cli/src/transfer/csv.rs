@@ -86,7 +86,7 @@ impl Rows {
         Ok(Self { encoding, source, columns, buffer })
     }
 
-    fn item(&self, line: Line, ends: &Ends) -> Item {
+    fn item(&mut self, line: Line, ends: &Ends) -> Item {
         let whole = self.source.check(line).and_then(|()| match ends.state {
             State::Quoted => Err("a quote is not closed".to_owned()),
             _ => Ok(()),
@@ -94,7 +94,7 @@ impl Rows {
         let text = without_end(&self.buffer);
         match whole.and_then(|()| self.columns.entry(text, self.encoding)) {
             Ok(entry) => Item::Entry(entry),
-            Err(what) => line.rejected(what, &self.buffer),
+            Err(what) => line.rejected(what, &mut self.buffer),
         }
     }
 }

@@ -72,11 +72,11 @@ impl Lines {
         Self { encoding, source, buffer: Vec::new() }
     }
 
-    fn item(&self, line: Line) -> Item {
+    fn item(&mut self, line: Line) -> Item {
         let read = self.source.check(line).and_then(|()| entry(&self.buffer, self.encoding));
         match read {
             Ok(entry) => Item::Entry(entry),
-            Err(what) => line.rejected(what, &self.buffer),
+            Err(what) => line.rejected(what, &mut self.buffer),
         }
     }
 }
@@ -181,6 +181,10 @@ impl Scan<'_> {
 
     fn expiry(&mut self) -> Result<Option<u64>, String> {
         self.skip_space();
+        // Of a text, the error would have all of it.
+        if self.rest.starts_with('"') {
+            return Err(format!("column {}: not a number, nor null", self.column()));
+        }
         let mut values = Deserializer::from_str(self.rest).into_iter::<Option<u64>>();
         let read = values.next();
         let end = values.byte_offset();

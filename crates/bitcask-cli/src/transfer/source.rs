@@ -10,6 +10,9 @@ const BOM: &[u8] = b"\xef\xbb\xbf";
 /// How much of a line is kept that is over the limit.
 const START_LEN: usize = 64 << 10;
 
+/// How much memory is kept from a line for the next.
+const KEPT_LEN: usize = 1 << 20;
+
 /// Reads a stream once. Every error has the offset.
 pub(super) struct Source {
     input: Box<dyn BufRead>,
@@ -17,6 +20,8 @@ pub(super) struct Source {
     pub(super) position: Position,
     /// Whether it began at the beginning of the stream, and not where another reader was.
     pub(super) at_beginning: bool,
+    /// Nobody knows what of a line was read before an error: its rest must not be taken for a line.
+    broken: bool,
     /// No longer line is read into memory.
     pub(super) line_len_max: u64,
 }
@@ -38,7 +43,8 @@ impl Source {
         format: Format,
     ) -> Result<Self, ReadError> {
         let at_beginning = position.offset == 0;
-        let mut source = Self { input, position, at_beginning, line_len_max: LINE_LEN_MAX };
+        let line_len_max = LINE_LEN_MAX;
+        let mut source = Self { input, position, at_beginning, broken: false, line_len_max };
         if at_beginning && format != Format::Binary {
             source.begin_text()?;
         }
@@ -70,7 +76,8 @@ impl Source {
         ReadError::Unsupported { offset: self.position.offset, what: what.into() }
     }
 
-    fn failed(&self, source: io::Error) -> ReadError {
+    fn failed(&mut self, source: io::Error) -> ReadError {
+        self.broken = true;
         ReadError::Io { offset: self.position.offset, source }
     }
 
@@ -105,7 +112,11 @@ impl Source {
         into: &mut Vec<u8>,
         mut end: impl FnMut(&[u8]) -> Option<usize>,
     ) -> Result<Option<Line>, ReadError> {
+        if self.broken {
+            return Err(self.damaged("what is behind an error cannot be read"));
+        }
         into.clear();
+        into.shrink_to(KEPT_LEN);
         let mut line = Line { number: self.position.line.saturating_add(1), len: 0 };
         let mut feeds = 0_u64;
         let (mut ended, mut at_feed) = (false, true);
@@ -152,8 +163,8 @@ impl Source {
 }
 
 impl Line {
-    pub(super) fn rejected(self, what: String, raw: &[u8]) -> Item {
-        Item::Rejected { place: format!("line {}", self.number), what, raw: raw.into() }
+    pub(super) fn rejected(self, what: String, raw: &mut Vec<u8>) -> Item {
+        Item::Rejected { place: format!("line {}", self.number), what, raw: std::mem::take(raw) }
     }
 }
 

@@ -131,10 +131,13 @@ fn the_formats_are_these() {
 
     let mut expected = b"bcentry\x01".to_vec();
     let mut record = b"\x01\x01\0\0\0\0\0\0\0\0\0\0\0\xd2\x04\0\0\0\0\0\0c".to_vec();
-    record.extend(crc32c::crc32c(&record).to_le_bytes());
+    let crc = |number: u64, bytes: &[u8]| {
+        crc32c::crc32c(&[&number.to_le_bytes()[..], bytes].concat()).to_le_bytes()
+    };
+    record.extend(crc(0, &record));
     expected.extend(record);
     let mut end = b"\x02\x01\0\0\0\0\0\0\0".to_vec();
-    end.extend(crc32c::crc32c(&end).to_le_bytes());
+    end.extend(crc(1, &end));
     expected.extend(end);
     assert_eq!(written(Format::Binary, Encoding::Utf8, &entries[1..]), expected);
 }
@@ -211,7 +214,7 @@ fn a_line_that_is_no_entry_is_rejected_and_the_next_is_read() {
         (b"{\"key\":\"\\\\x1\",\"value\":\"\"}", "key: a backslash"),
         (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":-1}", "invalid value"),
         (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":1.5}", "invalid type"),
-        (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":\"1\"}", "invalid type"),
+        (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":\"1\"}", "column 36: not a number"),
         (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":18446744073709551616}", "invalid type"),
         (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":1,\"expires_ms\":2}", "twice"),
         (b"{\"key\":\"a\",\"value\":\"\",\"expires_ms\":nul}", "expected ident"),
@@ -332,13 +335,17 @@ fn another_encoding_is_rejected_line_by_line() {
     }
 }
 
-/// Fails behind its bytes.
-struct Failing(Cursor<Vec<u8>>);
+/// Fails behind its bytes, once: then there is more.
+struct Failing(Cursor<Vec<u8>>, &'static [u8]);
 
 impl Read for Failing {
     fn read(&mut self, into: &mut [u8]) -> io::Result<usize> {
         match self.0.read(into)? {
-            0 => Err(io::Error::other("the cable was pulled")),
+            0 => {
+                let more = std::mem::take(&mut self.1);
+                self.0 = Cursor::new(more.to_vec());
+                Err(io::Error::other("the cable was pulled"))
+            }
             count => Ok(count),
         }
     }
@@ -353,7 +360,10 @@ fn what_the_system_says_is_told_with_the_offset() {
         }
         let whole = len(&bytes);
         bytes.push(1);
-        let input = Box::new(BufReader::with_capacity(11, Failing(Cursor::new(bytes))));
+        let input = Box::new(BufReader::with_capacity(
+            11,
+            Failing(Cursor::new(bytes), b"the rest of a line\n"),
+        ));
         let mut reader = reader(format, Encoding::Utf8, input, Position::default()).unwrap();
         reader.next().unwrap().unwrap();
         reader.next().unwrap().unwrap();
@@ -363,6 +373,7 @@ fn what_the_system_says_is_told_with_the_offset() {
             "{format:?}: {error}"
         );
         assert_eq!(error.kind(), ErrorKind::Io);
+        assert!(reader.next().is_err());
     }
 }
 
