@@ -1,5 +1,6 @@
 //! What can be typed: commands, options, and their help. Knows nothing of the store.
 
+mod bench;
 mod care;
 mod data;
 mod transfer;
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 
 use clap::{Parser, Subcommand};
 
+pub(crate) use bench::{Bench, Safety, Workload};
 pub(crate) use care::{Backup, Completions, Merge, Repair, Restore, Stats, Verify};
 pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
@@ -93,6 +95,8 @@ pub(crate) enum Command {
     Export(Export),
     /// Takes in what other programs, and other stores, have written
     Import(Import),
+    /// Measures how fast a store is here, on one that it makes and removes
+    Bench(Bench),
     /// Prints a script that completes commands in a shell
     Completions(Completions),
     /// Prints the manual page

@@ -4,6 +4,7 @@
 //! printed, so that a slow reader of ours keeps nobody else out.
 
 mod batch;
+mod bench;
 mod care;
 mod data;
 mod export;
@@ -95,6 +96,7 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Restore(args) => care::restore(&context, &args),
         Command::Export(args) => export::export(&context, &args),
         Command::Import(args) => import::import(&context, &args),
+        Command::Bench(args) => bench::bench(&context, &args),
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "bitcask", &mut script);

@@ -3,6 +3,7 @@
 //! Data goes to standard output, everything else to standard error. The exit code is 0 if it was done, 1 if
 //! what was asked for is not there, and otherwise that of the error's kind: see `bitcask --help`.
 
+mod bench;
 mod cli;
 mod commands;
 mod failure;

@@ -61,6 +61,11 @@ impl Progress {
         Self::with_template(what, quiet, "{prefix}: {bar:30} {pos} of {len} keys, {per_sec}{msg}")
     }
 
+    /// Of what has no end to be shown: only what is said.
+    pub(crate) fn line(what: &'static str, quiet: bool) -> Self {
+        Self::with_template(what, quiet, "{prefix}{msg}")
+    }
+
     fn with_template(what: &'static str, quiet: bool, template: &str) -> Self {
         let target = if quiet {
             ProgressDrawTarget::hidden()

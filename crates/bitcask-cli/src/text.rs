@@ -152,6 +152,14 @@ pub(crate) fn parse_size(text: &str) -> Result<u64, String> {
     format!("{bytes:.0}").parse().map_err(|e| format!("{e}"))
 }
 
+/// `4096`, `200K`, `1.5M`, of what is counted: K, M and G are powers of 1000.
+pub(crate) fn parse_count(text: &str) -> Result<u64, String> {
+    let units = [("K", 1e3), ("M", 1e6), ("G", 1e9), ("", 1.0)];
+    let count = scaled(text, &units).filter(|count| *count < 9e18);
+    let count = count.ok_or("a number is digits and perhaps one of K, M, G, as in 200K")?;
+    format!("{count:.0}").parse().map_err(|e| format!("{e}"))
+}
+
 fn scaled(text: &str, units: &[(&str, f64)]) -> Option<f64> {
     units.iter().find_map(|(unit, factor)| {
         let number: f64 = text.strip_suffix(unit)?.trim_end().parse().ok()?;
@@ -208,6 +216,11 @@ mod tests {
             [("4096", 4096), ("64K", 65_536), ("1.5GiB", 3 << 29), ("10 M", 10 << 20), ("7B", 7)]
         {
             assert_eq!(parse_size(text), Ok(bytes), "{text}");
+        }
+        for (text, count) in
+            [("7", 7), ("200K", 200_000), ("1.5M", 1_500_000), ("2G", 2_000_000_000)]
+        {
+            assert_eq!(parse_count(text), Ok(count), "{text}");
         }
         for text in ["", "-1s", "s", "1x", "nan", "inf", "1e400"] {
             assert!(parse_duration(text).is_err() && parse_size(text).is_err(), "{text}");

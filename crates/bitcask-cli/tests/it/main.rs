@@ -1,6 +1,7 @@
 //! The program as users run it: the real binary, each time in a directory of its own.
 #![expect(clippy::unwrap_used, reason = "clippy takes only functions with #[test] for tests")]
 
+mod bench;
 mod failures;
 mod store;
 mod transcript;
