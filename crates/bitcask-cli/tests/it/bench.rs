@@ -80,7 +80,10 @@ fn options_without_sense_are_refused() {
     ] {
         let ran = scene.run(&format!("bench {options}"));
         assert_eq!((ran.code, ran.stdout.len()), (Some(2), 0), "{options}: {ran:?}");
-        assert!(ran.stderr.starts_with("error: ") && ran.stderr.contains(" value "), "{options}: {ran:?}");
+        assert!(
+            ran.stderr.starts_with("error: ") && ran.stderr.contains(" value "),
+            "{options}: {ran:?}"
+        );
     }
     let ran = scene.run("bench --dir nowhere");
     assert_eq!(ran.code, Some(6), "{ran:?}");
