@@ -3,19 +3,20 @@
 mod bench;
 mod care;
 mod data;
+mod line;
 mod transfer;
 
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use clap::{Parser, Subcommand};
+use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{Bench, Safety, Workload};
 pub(crate) use care::{Backup, Completions, Merge, Repair, Restore, Stats, Verify};
 pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
 };
-
+pub(crate) use line::{Line, LineCommand, Shell, Switch};
 pub(crate) use transfer::{Export, Import, Source};
 
 const AFTER_HELP: &str = "\
@@ -36,6 +37,16 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "bitcask", version, after_help = AFTER_HELP, infer_subcommands = false)]
 pub(crate) struct Cli {
+    #[command(flatten)]
+    pub(crate) globals: Globals,
+
+    #[command(subcommand)]
+    pub(crate) command: Command,
+}
+
+// No doc comment: clap would show it in place of what the program is.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct Globals {
     /// The directory of the store (-db is understood too)
     #[arg(long, value_name = "DIR", env = "BITCASK_DB", global = true)]
     pub(crate) db: Option<PathBuf>,
@@ -47,9 +58,6 @@ pub(crate) struct Cli {
     /// Say nothing but data and errors: no notes, no progress
     #[arg(long, short, global = true)]
     pub(crate) quiet: bool,
-
-    #[command(subcommand)]
-    pub(crate) command: Command,
 }
 
 /// What to do with the store. Keys and values are any bytes that an argument can have.
@@ -97,6 +105,8 @@ pub(crate) enum Command {
     Import(Import),
     /// Measures how fast a store is here, on one that it makes and removes
     Bench(Bench),
+    /// Reads commands line by line, from a terminal or a pipe
+    Shell(Shell),
     /// Prints a script that completes commands in a shell
     Completions(Completions),
     /// Prints the manual page

@@ -19,7 +19,7 @@ use std::process::ExitCode;
 use bitcask::{Bitcask, Cut, ErrorKind, MergePolicy, Options, ReadOnly};
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command};
+use crate::cli::{Cli, Command, Globals};
 use crate::failure::Failure;
 use crate::output;
 
@@ -73,9 +73,9 @@ struct Context {
     quiet: bool,
 }
 
-pub(crate) fn run(cli: Cli) -> Result<Outcome, Failure> {
-    let context = Context { db: cli.db, json: cli.json, quiet: cli.quiet };
-    match cli.command {
+pub(crate) fn run(globals: Globals, command: Command) -> Result<Outcome, Failure> {
+    let context = Context { db: globals.db, json: globals.json, quiet: globals.quiet };
+    match command {
         Command::Set(args) => data::set(&context, args),
         Command::Get(args) => data::get(&context, args),
         Command::Del(args) => data::del(&context, args),
@@ -97,6 +97,10 @@ pub(crate) fn run(cli: Cli) -> Result<Outcome, Failure> {
         Command::Export(args) => export::export(&context, &args),
         Command::Import(args) => import::import(&context, &args),
         Command::Bench(args) => bench::bench(&context, &args),
+        Command::Shell(_) => {
+            Err(Failure::invalid("this is the shell already")
+                .advise("`help` says what can be typed"))
+        }
         Command::Completions(args) => {
             let mut script = Vec::new();
             clap_complete::generate(args.shell, &mut Cli::command(), "bitcask", &mut script);

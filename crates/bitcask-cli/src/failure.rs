@@ -79,9 +79,13 @@ impl Failure {
         Self { is_silent: true, ..Self::invalid("") }
     }
 
-    /// Whether there is nothing to be said about it.
-    pub(crate) fn is_silent(&self) -> bool {
-        self.is_silent
+    /// Tells the user, and gives the code to exit with.
+    pub(crate) fn tell(&self) -> ExitCode {
+        if self.is_silent {
+            return ExitCode::SUCCESS;
+        }
+        crate::output::to_stderr(self);
+        self.exit_code()
     }
 
     /// Standard input or output failed.
@@ -103,7 +107,7 @@ impl Failure {
         self
     }
 
-    pub(crate) fn exit_code(&self) -> ExitCode {
+    fn exit_code(&self) -> ExitCode {
         self.code.unwrap_or_else(|| self.kind.exit_code()).into()
     }
 }

@@ -12,24 +12,23 @@ mod output;
 mod pace;
 mod redis;
 mod riak;
+mod shell;
 mod terminal;
 mod text;
 mod transfer;
+mod words;
 
 use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::cli::Cli;
+use crate::cli::{Cli, Command};
 
 fn main() -> ExitCode {
     let cli = Cli::parse_from(cli::with_old_forms(std::env::args_os()));
-    match commands::run(cli) {
-        Ok(outcome) => outcome.into(),
-        Err(failure) if failure.is_silent() => ExitCode::SUCCESS,
-        Err(failure) => {
-            output::to_stderr(&failure);
-            failure.exit_code()
-        }
-    }
+    let ended = match cli.command {
+        Command::Shell(_) => shell::run(cli.globals),
+        command => commands::run(cli.globals, command).map(ExitCode::from),
+    };
+    ended.unwrap_or_else(|failure| failure.tell())
 }

@@ -39,7 +39,7 @@ impl Stdout {
     }
 }
 
-fn cannot_write(e: &io::Error) -> Failure {
+pub(crate) fn cannot_write(e: &io::Error) -> Failure {
     match e.kind() {
         io::ErrorKind::BrokenPipe => Failure::nobody_listens(),
         _ => Failure::stdio("cannot write: standard output", e),

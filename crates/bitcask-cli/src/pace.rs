@@ -16,6 +16,6 @@ impl Pace {
     pub(crate) fn reach(&mut self, bytes: u64) {
         let Some(rate) = self.rate else { return };
         let due = Duration::from_secs_f64(bytes as f64 / rate as f64);
-        std::thread::sleep(due.saturating_sub(self.started.elapsed()));
+        crate::terminal::pause(due.saturating_sub(self.started.elapsed()));
     }
 }

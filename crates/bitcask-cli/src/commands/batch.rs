@@ -10,7 +10,9 @@ use serde_json::json;
 use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
+use crate::terminal::Stdin;
 use crate::text::parse_duration;
+use crate::words::unescaped;
 
 pub(super) fn batch(context: &Context, args: &cli::Batch) -> Result<Outcome, Failure> {
     context.dir()?;
@@ -50,7 +52,7 @@ fn read(path: &Path) -> Result<Vec<u8>, Failure> {
         return fs::read(path).map_err(|e| Failure::file("cannot read", path, &e));
     }
     let mut text = Vec::new();
-    let read = std::io::stdin().lock().read_to_end(&mut text);
+    let read = Stdin.read_to_end(&mut text);
     read.map_err(|e| Failure::stdio("cannot read: standard input", &e))?;
     Ok(text)
 }
@@ -85,17 +87,7 @@ fn quoted(mut text: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
     loop {
         let (byte, rest) = match text {
             [b'"', rest @ ..] => return Ok((word, rest)),
-            [b'\\', b'n', rest @ ..] => (b'\n', rest),
-            [b'\\', b't', rest @ ..] => (b'\t', rest),
-            [b'\\', b'r', rest @ ..] => (b'\r', rest),
-            [b'\\', byte @ (b'"' | b'\\'), rest @ ..] => (*byte, rest),
-            [b'\\', b'x', high, low, rest @ ..] => {
-                let digit = |digit: u8| char::from(digit).to_digit(16);
-                let digits = digit(*high).zip(digit(*low));
-                let (high, low) = digits.ok_or("behind \\x stand two hexadecimal digits")?;
-                (u8::try_from(high * 16 + low).expect("two digits are a byte"), rest)
-            }
-            [b'\\', ..] => return Err("a backslash stands before one of \" \\ n t r x".into()),
+            [b'\\', rest @ ..] => unescaped(rest)?,
             [byte, rest @ ..] => (*byte, rest),
             [] => return Err("a quote is not closed".into()),
         };

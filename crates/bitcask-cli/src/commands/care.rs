@@ -9,7 +9,7 @@ use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::{self, size, to_stdout};
-use crate::terminal::{Progress, confirm, interrupted, listen_for_interrupts};
+use crate::terminal::{self, Progress, confirm, interrupted, listen_for_interrupts};
 
 pub(super) fn stats(context: &Context, args: &cli::Stats) -> Result<Outcome, Failure> {
     let reader = context.reader()?;
@@ -22,7 +22,7 @@ pub(super) fn stats(context: &Context, args: &cli::Stats) -> Result<Outcome, Fai
     while interrupted().is_continue() {
         reader.refresh()?;
         to_stdout(format!("{clear}{}", said(&reader.stats())).as_bytes())?;
-        std::thread::sleep(pause);
+        terminal::pause(pause);
     }
     Ok(Outcome::Done)
 }

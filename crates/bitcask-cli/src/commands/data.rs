@@ -13,7 +13,7 @@ use serde_json::json;
 use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
-use crate::terminal::confirm;
+use crate::terminal::{Stdin, confirm, interrupted};
 use crate::text::shown;
 
 /// A file that is longer is stored without being held in memory.
@@ -99,7 +99,7 @@ pub(super) fn value_of(value: OsString) -> Result<Vec<u8>, Failure> {
     }
     let mut bytes = Vec::new();
     // One byte more than may be, and the store says what is wrong with it.
-    let read = std::io::stdin().lock().take(VALUE_LEN_MAX + 1).read_to_end(&mut bytes);
+    let read = Stdin.take(VALUE_LEN_MAX + 1).read_to_end(&mut bytes);
     read.map_err(|e| Failure::stdio("cannot read: standard input", &e))?;
     Ok(bytes)
 }
@@ -174,6 +174,10 @@ fn del_prefix(context: &Context, prefix: &[u8], yes: bool) -> Result<Outcome, Fa
                 break;
             }
             db.write(&batch)?;
+            if interrupted().is_break() {
+                let done = format!("deleted {}, and there are more", crate::output::keys(count));
+                return Err(Failure::interrupted(done));
+            }
         }
         let said = if context.json {
             format!("{}\n", json!({ "deleted": count }))

@@ -1,6 +1,6 @@
 //! Many keys.
 
-use std::ops::Bound;
+use std::ops::{Bound, ControlFlow};
 use std::os::unix::ffi::OsStrExt;
 
 use bitcask::{Cursor, Index, Options, ReadOnly, Value};
@@ -11,6 +11,7 @@ use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::{Stdout, to_stderr};
+use crate::terminal::interrupted;
 use crate::text::{Encoding, shown};
 
 /// Keys read between two looks at what comes next.
@@ -27,7 +28,10 @@ pub(super) fn scan(context: &Context, args: &cli::Scan) -> Result<Outcome, Failu
     let mut out = Stdout::new();
     let limit = args.limit.map_or(usize::MAX, |n| usize::try_from(n).unwrap_or(usize::MAX));
     let prefix = args.keys.prefix.as_deref().unwrap_or_default().as_bytes();
-    let mut print = |entry: &Entry| out.write(&line(entry, context.json, args));
+    let mut print = |entry: &Entry| {
+        check_interrupts()?;
+        out.write(&line(entry, context.json, args))
+    };
     let next = if is_range {
         range(&reader, args, prefix, limit, &mut print)?;
         None
@@ -129,6 +133,15 @@ pub(super) fn count_prefix(reader: &ReadOnly, prefix: &[u8]) -> Result<u64, Fail
     for entry in reader.prefix(prefix) {
         entry?;
         count += 1;
+        check_interrupts()?;
     }
     Ok(count)
+}
+
+/// In the shell Ctrl-C ends a scan, elsewhere it ends the program.
+fn check_interrupts() -> Result<(), Failure> {
+    match interrupted() {
+        ControlFlow::Continue(()) => Ok(()),
+        ControlFlow::Break(()) => Err(Failure::interrupted("there are more keys")),
+    }
 }

@@ -15,7 +15,7 @@ use crate::cli::{self, Source};
 use crate::failure::Failure;
 use crate::incoming::{Incoming, Notice};
 use crate::pace::Pace;
-use crate::terminal::{Progress, interrupted, listen_for_interrupts};
+use crate::terminal::{Progress, Stdin, interrupted, listen_for_interrupts};
 use crate::transfer::{self, Entry, Format, Item, Position, Reader};
 
 /// How often it is written down how far an import is.
@@ -210,7 +210,7 @@ fn begin(args: &cli::Import, path: Option<&Path>) -> Result<State, Failure> {
 
 fn open(path: &Path, is_file: bool, state: &State) -> Result<(Box<dyn BufRead>, u64), Failure> {
     if !is_file {
-        return Ok((Box::new(BufReader::with_capacity(1 << 18, io::stdin())), 0));
+        return Ok((Box::new(BufReader::with_capacity(1 << 18, Stdin)), 0));
     }
     let failed = |e| Failure::file("cannot read", path, &e);
     let mut file = File::open(path).map_err(failed)?;
