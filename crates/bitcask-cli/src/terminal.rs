@@ -89,6 +89,8 @@ fn wait_for_input() -> io::Result<()> {
     let look_every = PollTimeout::try_from(LOOK_EVERY).expect("it is short");
     loop {
         if interrupted().is_break() {
+            // The terminal shows what was pressed, and is in the middle of a line.
+            crate::output::to_stderr("");
             return Err(io::Error::other("interrupted"));
         }
         let mut wanted = [PollFd::new(stdin.as_fd(), PollFlags::POLLIN)];

@@ -18,13 +18,15 @@ use crate::words::{End, Word, first, in_quotes, is_plain};
 
 /// More are not read, as nobody wants to see them.
 const CANDIDATES_MAX: usize = 200;
+/// In a larger store keys are not completed: the first time every key is read, 2 million in some 3 seconds.
+const KEYS_MAX: u64 = 2_000_000;
 /// Of a key that is shown.
 const SHOWN_CHARS_MAX: usize = 60;
 
 pub(super) struct Helper {
     definition: Command,
     dir: PathBuf,
-    /// Held while one line is typed: the keys of a large store take their time to open.
+    /// Held from the first time on: keys in their order take their time to be read, and other commands do without.
     reader: RefCell<Option<ReadOnly>>,
 }
 
@@ -49,9 +51,12 @@ impl Helper {
         Self { definition, dir: dir.to_owned(), reader: RefCell::new(None) }
     }
 
-    /// Gives back the memory, and the space of files that a merge has replaced.
-    pub(super) fn forget_keys(&self) {
-        *self.reader.borrow_mut() = None;
+    /// Takes in what has changed. So the space of files is free again that a merge has replaced.
+    pub(super) fn refresh(&self) {
+        let mut held = self.reader.borrow_mut();
+        if held.as_ref().is_some_and(|reader| reader.refresh().is_err()) {
+            *held = None;
+        }
     }
 
     /// What the last of the words, which is not at its end, can become.
@@ -102,9 +107,8 @@ impl Helper {
         }
         let is_key = |name: &clap::builder::Str| name == "KEY" || name == "PREFIX";
         let is_elsewhere = before.iter().any(|word| {
-            [&b"--db"[..], b"-db", b"--db=", b"-db="].contains(&word.bytes.as_slice())
-                || word.bytes.starts_with(b"--db=")
-                || word.bytes.starts_with(b"-db=")
+            let name = word.bytes.split(|&byte| byte == b'=').next();
+            name.is_some_and(|name| name == b"--db" || name == b"-db")
         });
         match arg.get_value_names() {
             Some([name, ..]) if is_key(name) && !is_elsewhere => {
@@ -116,13 +120,14 @@ impl Helper {
 
     /// Keys of the store that begin so. An error is told by the command that is typed, if it meets it.
     fn keys(&self, prefix: &[u8]) -> bitcask::Result<Vec<Candidate>> {
+        self.refresh();
         let mut held = self.reader.borrow_mut();
         let reader = match &mut *held {
-            Some(reader) => {
-                reader.refresh()?;
-                reader
-            }
+            Some(reader) => reader,
             none => {
+                if Options::new().open_read_only(&self.dir)?.len() > KEYS_MAX {
+                    return Ok(Vec::new());
+                }
                 let options = Options::new().index(Index::Ordered);
                 none.insert(options.open_read_only(&self.dir)?)
             }
@@ -245,4 +250,66 @@ impl rustyline::Helper for Helper {}
 impl rustyline::highlight::Highlighter for Helper {}
 impl rustyline::hint::Hinter for Helper {
     type Hint = String;
+}
+
+#[cfg(test)]
+mod tests {
+    use bitcask::Bitcask;
+    use rustyline::history::DefaultHistory;
+
+    use super::*;
+
+    /// What stands in the line if the only candidate is taken, or what all of them are.
+    fn completed(helper: &Helper, line: &str) -> String {
+        let history = DefaultHistory::new();
+        let (start, found) =
+            helper.complete(line, line.len(), &Context::new(&history)).expect(line);
+        match found.as_slice() {
+            [only] => line.chars().take(start).collect::<String>() + &only.replacement,
+            many => many.iter().map(|one| one.replacement.clone()).collect::<Vec<_>>().join("|"),
+        }
+    }
+
+    #[test]
+    fn commands_options_keys_and_paths_are_completed() {
+        let name = format!("bitcask-cli-complete-{}", std::process::id());
+        let dir = std::env::temp_dir().join(name);
+        let db = Bitcask::open(dir.join("db")).expect("it opens");
+        for key in ["user:ada", "user:alan", "two words", "-dash"] {
+            db.put(key, b"1").expect("it is stored");
+        }
+        let path = dir.display();
+        let helper = Helper::new(&dir.join("db"));
+        for (line, expected) in [
+            ("co", "count "),
+            ("ex", "exists|expire|export|exit"),
+            ("nonsense ", ""),
+            ("json g", "json get "),
+            ("help mer", "help merge "),
+            ("--q", "--quiet "),
+            ("scan --rev", "scan --reverse "),
+            ("scan --reverse --k", "scan --reverse --keys-only "),
+            ("export --to j", "export --to jsonl "),
+            ("get user:", "user:ada|user:alan"),
+            ("get t", "get \"two words\" "),
+            ("get 'two", "get \"two words\" "),
+            ("json get user:al", "json get user:alan "),
+            ("del x user:al", "del x user:alan "),
+            ("del -- -", "del -- -dash "),
+            ("count --prefix user:al", "count --prefix user:alan "),
+            ("set user:ada ", ""),
+            ("get user:ada ", ""),
+            ("--db other get ", ""),
+            ("get a\nget user:al", "get a\nget user:alan "),
+            ("get # ", ""),
+            (&format!("import {path}/d"), &format!("import {path}/db/")),
+        ] {
+            assert_eq!(completed(&helper, line), expected, "{line}");
+        }
+        // What is stored meanwhile is found, too.
+        db.put("user:bob", b"1").expect("it is stored");
+        assert_eq!(completed(&helper, "get user:b"), "get user:bob ");
+        db.close().expect("it closes");
+        fs::remove_dir_all(&dir).expect("it goes");
+    }
 }

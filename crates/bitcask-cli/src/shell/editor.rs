@@ -2,6 +2,7 @@
 
 use std::env;
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
@@ -20,7 +21,9 @@ const HISTORY_LEN: usize = 1000;
 
 pub(super) fn run(shell: &mut Shell, dir: &Path) -> Result<ExitCode, Failure> {
     let mut editor = editor(dir).map_err(|e| broken(&e))?;
-    let history = history(shell, &mut editor);
+    let mut history = history_path();
+    let loaded = history.as_deref().map_or(Ok(()), |path| load(&mut editor, path));
+    note_not_kept(shell, &mut history, loaded);
     if !shell.globals.quiet {
         let version = env!("CARGO_PKG_VERSION");
         to_stderr(format_args!("bitcask {version}, {}: help, or exit", dir.display()));
@@ -31,12 +34,19 @@ pub(super) fn run(shell: &mut Shell, dir: &Path) -> Result<ExitCode, Failure> {
             // The line is abandoned.
             Err(ReadlineError::Interrupted) => continue,
             Err(ReadlineError::Eof) => break,
+            Err(ReadlineError::Io(e)) if e.kind() == io::ErrorKind::InvalidData => {
+                Failure::invalid("the line is not UTF-8")
+                    .advise("any byte can be typed as \\xNN in double quotes")
+                    .tell();
+                continue;
+            }
             Err(e) => return Err(broken(&e)),
         };
-        keep(&mut editor, history.as_deref(), &text).map_err(|e| broken(&e))?;
+        let kept = keep(&mut editor, history.as_deref(), &text);
+        note_not_kept(shell, &mut history, kept);
         let flow = shell.run_text(&text);
         if let Some(helper) = editor.helper() {
-            helper.forget_keys();
+            helper.refresh();
         }
         if flow.is_break() {
             break;
@@ -62,21 +72,18 @@ fn editor(dir: &Path) -> rustyline::Result<Editor<Helper, FileHistory>> {
     Ok(editor)
 }
 
-/// Loads the lines of earlier sessions, and gives the file where those of this one go. The shell works without.
-fn history(shell: &Shell, editor: &mut Editor<Helper, FileHistory>) -> Option<PathBuf> {
-    let path = history_path()?;
-    let loaded = path.parent().map_or(Ok(()), fs::create_dir_all);
-    let loaded = loaded
-        .map_err(ReadlineError::from)
-        .and_then(|()| if path.exists() { editor.load_history(&path) } else { Ok(()) });
-    match loaded {
-        Ok(()) => Some(path),
-        Err(e) => {
-            if !shell.globals.quiet {
-                to_stderr(format_args!("note: lines are not kept: {}: {e}", path.display()));
-            }
-            None
-        }
+fn load(editor: &mut Editor<Helper, FileHistory>, path: &Path) -> rustyline::Result<()> {
+    path.parent().map_or(Ok(()), fs::create_dir_all)?;
+    if path.exists() { editor.load_history(path) } else { Ok(()) }
+}
+
+/// The shell works without.
+fn note_not_kept(shell: &Shell, history: &mut Option<PathBuf>, done: rustyline::Result<()>) {
+    if let Err(e) = done
+        && let Some(path) = history.take()
+        && !shell.globals.quiet
+    {
+        to_stderr(format_args!("note: lines are not kept from now on: {}: {e}", path.display()));
     }
 }
 
@@ -101,6 +108,6 @@ fn keep(
 }
 
 fn broken(e: &ReadlineError) -> Failure {
-    let e = std::io::Error::other(e.to_string());
-    Failure::stdio("cannot read from the terminal, or keep lines", &e)
+    let e = io::Error::other(e.to_string());
+    Failure::stdio("cannot read: the terminal", &e)
 }

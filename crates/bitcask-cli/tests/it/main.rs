@@ -3,6 +3,7 @@
 
 mod bench;
 mod failures;
+mod shell;
 mod store;
 mod transcript;
 mod transfer;
