@@ -276,7 +276,7 @@ mod tests {
         let dir = std::env::temp_dir().join(name);
         let db = Bitcask::open(dir.join("db")).expect("it opens");
         for key in ["user:ada", "user:alan", "two words", "-dash"] {
-            db.put(key, b"1").expect("it is stored");
+            db.put(key.as_bytes(), b"1").expect("it is stored");
         }
         let path = dir.display();
         let helper = Helper::new(&dir.join("db"));
@@ -307,7 +307,7 @@ mod tests {
             assert_eq!(completed(&helper, line), expected, "{line}");
         }
         // What is stored meanwhile is found, too.
-        db.put("user:bob", b"1").expect("it is stored");
+        db.put(b"user:bob", b"1").expect("it is stored");
         assert_eq!(completed(&helper, "get user:b"), "get user:bob ");
         db.close().expect("it closes");
         fs::remove_dir_all(&dir).expect("it goes");
