@@ -13,6 +13,7 @@ use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{Bench, Safety, Workload};
 pub(crate) use care::{Backup, Completions, Merge, Repair, Restore, Stats, Verify};
+pub(crate) use care::{Backup, Completions, Inspect, Merge, Repair, Restore, Stats, Verify};
 pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
 };
@@ -93,6 +94,8 @@ pub(crate) enum Command {
     Merge(Merge),
     /// Reads and checks every record, hint and dictionary
     Verify(Verify),
+    /// Shows what is in the store's files, byte for byte where it lies
+    Inspect(Inspect),
     /// Saves all that checks out of a damaged store
     Repair(Repair),
     /// Copies the store to another directory, consistent and openable

@@ -9,6 +9,7 @@ mod care;
 mod data;
 mod export;
 mod import;
+mod inspect;
 mod json;
 mod scan;
 mod watch;
@@ -91,6 +92,7 @@ pub(crate) fn run(globals: Globals, command: Command) -> Result<Outcome, Failure
         Command::Stats(args) => care::stats(&context, &args),
         Command::Merge(args) => care::merge(&context, &args),
         Command::Verify(args) => care::verify(&context, &args),
+        Command::Inspect(args) => inspect::inspect(&context, &args),
         Command::Repair(args) => care::repair(&context, &args),
         Command::Backup(args) => care::backup(&context, &args),
         Command::Restore(args) => care::restore(&context, &args),

@@ -21,9 +21,9 @@ use crate::sync::{Mutex, RwLock, read, write};
 /// Bytes before the dictionary in its file.
 pub(crate) const DICTIONARY_HEADER_LEN: usize = 64;
 /// The longest dictionary that is loaded; the ones that we train are far shorter.
-const DICTIONARY_LEN_MAX: usize = 1 << 20;
+pub(crate) const DICTIONARY_LEN_MAX: usize = 1 << 20;
 
-const MAGIC: &[u8; 8] = b"bcdict\0\0";
+pub(crate) const MAGIC: &[u8; 8] = b"bcdict\0\0";
 const VERSION: u16 = 1;
 const CRC_AT: usize = 60;
 

@@ -4,7 +4,7 @@
 /// Bytes before the first record of a data file.
 pub(crate) const FILE_HEADER_LEN: usize = 64;
 
-const MAGIC: &[u8; 8] = b"bitcask\0";
+pub(crate) const MAGIC: &[u8; 8] = b"bitcask\0";
 const VERSION: u16 = 1;
 const CRC_AT: usize = 60;
 

@@ -23,7 +23,7 @@ pub(crate) const HINT_BLOCK_LEN: usize = 4096;
 pub(crate) const HINT_ENTRY_LEN: usize = 24;
 pub(crate) const HINT_ENTRY_EXPIRING_LEN: usize = 32;
 
-const MAGIC: &[u8; 8] = b"bchint\0\0";
+pub(crate) const MAGIC: &[u8; 8] = b"bchint\0\0";
 const VERSION: u16 = 1;
 const VERSION_EXPIRING: u16 = 2;
 const COUNT_AT: usize = 4088;

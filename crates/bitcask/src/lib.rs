@@ -59,6 +59,8 @@ mod db;
 mod destroy;
 mod dictionary;
 mod directory;
+#[cfg(feature = "testing")]
+mod dump;
 mod durable;
 mod engine;
 mod error;
@@ -73,7 +75,6 @@ mod fs;
 mod header;
 mod hint;
 mod hint_check;
-#[cfg(feature = "testing")]
 mod inspect;
 mod iter;
 mod keeper;
@@ -124,10 +125,11 @@ pub use codec::{Codec, CodecError, Json};
 pub use compress::Compression;
 pub use db::Bitcask;
 pub use destroy::{DestroyReport, destroy};
+#[cfg(feature = "testing")]
+pub use dump::dump;
 pub use error::{Error, ErrorKind, Result};
 pub use expiry::Expiry;
-#[cfg(feature = "testing")]
-pub use inspect::dump;
+pub use inspect::{Inspected, inspect};
 pub use iter::{Iter, Keys};
 pub use key::Key;
 pub use merge::{MergeProgress, MergeReport};

@@ -319,6 +319,20 @@ pub(crate) fn decode(bytes: &[u8], offset: u64, seed: u32) -> Result<Record<'_>,
 /// leads to a checked read.
 #[inline]
 pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
+    let (head, value_len, rest) = parse_head(bytes)?;
+    let value_len = usize::try_from(value_len).ok().ok_or(Fault::Short)?;
+    let (value, rest) = rest.split_at_checked(value_len).ok_or(Fault::Short)?;
+
+    let len = (bytes.len() - rest.len()).next_multiple_of(ALIGNMENT);
+    if len > bytes.len() {
+        return Err(Fault::Short);
+    }
+    Ok(Record { value, len, ..head })
+}
+
+/// The same without the value, which need not be there: its length, and the bytes from its start on.
+#[inline(always)]
+pub(crate) fn parse_head(bytes: &[u8]) -> Result<(Record<'_>, u32, &[u8]), Fault> {
     let (checksum, rest) = take(bytes)?;
     let (flags, rest) = take(rest)?;
     let (key_len, rest) = take(rest)?;
@@ -338,23 +352,17 @@ pub(crate) fn parse(bytes: &[u8]) -> Result<Record<'_>, Fault> {
     };
     let (key, rest) =
         rest.split_at_checked(u16::from_le_bytes(key_len).into()).ok_or(Fault::Short)?;
-    let value_len = usize::try_from(u32::from_le_bytes(value_len)).ok().ok_or(Fault::Short)?;
-    let (value, rest) = rest.split_at_checked(value_len).ok_or(Fault::Short)?;
-
-    let len = (bytes.len() - rest.len()).next_multiple_of(ALIGNMENT);
-    if len > bytes.len() {
-        return Err(Fault::Short);
-    }
-    Ok(Record {
+    let head = Record {
         flags,
         seq: u64::from_le_bytes(seq),
         time_ms: u64::from_le_bytes(time_ms),
         expires_ms,
         key,
-        value,
+        value: &[],
         checksum: u32::from_le_bytes(checksum),
-        len,
-    })
+        len: 0,
+    };
+    Ok((head, u32::from_le_bytes(value_len), rest))
 }
 
 /// How long the record at the start of `bytes` says it is, as far as its header can be read.

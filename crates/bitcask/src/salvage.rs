@@ -79,18 +79,18 @@ impl Start {
         let header = self.header.ok().or(self.corrected).map(|(header, _)| header.store_id);
         header.or_else(|| self.bytes.get(16..32)?.try_into().ok())
     }
+}
 
-    /// Seeds that the file may have, the likeliest first.
-    fn seeds(&self) -> Vec<u32> {
-        let mut seeds = Vec::new();
-        seeds.extend(self.corrected.map(|(_, seed)| seed));
-        if let Some((body, stored)) = self.bytes.split_at_checked(FILE_HEADER_LEN - 4)
-            && let Ok(stored) = stored.try_into()
-        {
-            seeds.extend([u32::from_le_bytes(stored), crc32c::crc32c(body)]);
-        }
-        seeds
+/// Seeds that a file with a damaged header may have, the likeliest first.
+pub(crate) fn likely_seeds(header: &[u8]) -> Vec<u32> {
+    let mut seeds = Vec::new();
+    seeds.extend(corrected(header).map(|(_, seed)| seed));
+    if let Some((body, stored)) = header.split_at_checked(FILE_HEADER_LEN - 4)
+        && let Ok(stored) = stored.try_into()
+    {
+        seeds.extend([u32::from_le_bytes(stored), crc32c::crc32c(body)]);
     }
+    seeds
 }
 
 /// The header that checks out if one byte is changed.
@@ -179,7 +179,11 @@ impl Patient {
         };
         patient.take_header(dir, start, known_ids);
         if patient.seed.is_none() && !patient.stray {
-            patient.seed = find_seed(&*file, start, len, hint.as_ref())?;
+            let hint = hint.as_ref().and_then(|hint| hint.header);
+            let hint = hint.filter(|(header, _)| header.file_id == start.id);
+            let seeds = likely_seeds(&start.bytes).into_iter();
+            let seeds = seeds.chain(hint.map(|(header, _)| header.seed));
+            patient.seed = find_seed(&*file, &start.path, len, seeds)?;
         }
         let mut entries = patient.inventory(dir, &*file)?;
         if let Some(hint) = hint {
@@ -307,19 +311,18 @@ fn not_its(hint: &WholeHint) -> HintFault {
     HintFault { from: 0, to: hint.len(), what: "the hint file is that of another data file" }
 }
 
-/// The seed of a file whose header is damaged: of a mark, or any that a record confirms.
-fn find_seed(
+/// The seed of a file whose header is damaged: of a mark, or any of these that a record confirms.
+pub(crate) fn find_seed(
     file: &dyn File,
-    start: &Start,
+    path: &Path,
     len: u64,
-    hint: Option<&WholeHint>,
+    seeds: impl IntoIterator<Item = u32>,
 ) -> Result<Option<u32>> {
-    if let Some(seed) = seed_from_marks(file, &start.path)? {
+    if let Some(seed) = seed_from_marks(file, path)? {
         return Ok(Some(seed));
     }
-    let hint = hint.and_then(|hint| hint.header).filter(|(header, _)| header.file_id == start.id);
-    for seed in start.seeds().into_iter().chain(hint.map(|(header, _)| header.seed)) {
-        let mut walker = Walker::from_start(file, &start.path, seed, len);
+    for seed in seeds {
+        let mut walker = Walker::from_start(file, path, seed, len);
         while let Some(step) = walker.next()? {
             if let Step::Record(..) = step {
                 return Ok(Some(seed));

@@ -26,6 +26,8 @@ const READ_LEN: usize = 1 << 20;
 const PAGE_LEN: u64 = 4096;
 /// Stands for bytes that cannot be read: no record begins like this.
 const UNREADABLE: u8 = 0xff;
+/// How a gap begins to say why there is no record.
+pub(crate) const NO_RECORD: &str = "no record: ";
 /// Bytes between two calls of a [`Pace`].
 const STRIDE: u64 = 1 << 20;
 
@@ -48,6 +50,14 @@ pub(crate) struct Gap {
 #[derive(Debug)]
 pub(crate) enum Step<'a> {
     Record(u64, Record<'a>),
+    Gap(Gap),
+}
+
+/// What a walk passes, without the bytes.
+#[derive(Debug)]
+pub(crate) enum Place {
+    /// A record that checks out, and its length.
+    Record(u64, u64),
     Gap(Gap),
 }
 
@@ -90,28 +100,53 @@ impl<'a> Walker<'a> {
 
     /// The next record or gap. None at the end, and where only zeros follow.
     pub(crate) fn next(&mut self) -> Result<Option<Step<'_>>> {
+        Ok(match self.pass(true)? {
+            None => None,
+            Some(Place::Gap(gap)) => Some(Step::Gap(gap)),
+            Some(Place::Record(from, _)) => {
+                let start = usize::try_from(from - self.buffer_offset).expect("within the buffer");
+                let record = record::parse(&self.buffer[start..]).expect("it was just checked");
+                Some(Step::Record(from, record))
+            }
+        })
+    }
+
+    /// The same for who does not need all bytes of a record: a long one is never in memory as a whole.
+    pub(crate) fn next_place(&mut self) -> Result<Option<Place>> {
+        self.pass(false)
+    }
+
+    /// What the file has at `offset`: at least so many bytes, or all up to the end.
+    pub(crate) fn bytes_at(&mut self, offset: u64, len: u64) -> Result<&[u8]> {
+        self.fill(offset, len)
+    }
+
+    /// Moves on. `load` says whether a record has to be in the buffer afterwards.
+    fn pass(&mut self, load: bool) -> Result<Option<Place>> {
         let from = self.offset;
         if from >= self.len {
             return Ok(None);
         }
-        let fault = match self.check(from)? {
+        let checked = match self.check(from)? {
+            Ok(len) if load && len > READ_LEN as u64 => self.load(from, len)?,
+            checked => checked,
+        };
+        let fault = match checked {
             Err(fault) => fault,
             Ok(len) => {
                 self.offset += len;
-                let start = usize::try_from(from - self.buffer_offset).expect("within the buffer");
-                let record = record::parse(&self.buffer[start..]).expect("it was just checked");
-                return Ok(Some(Step::Record(from, record)));
+                return Ok(Some(Place::Record(from, len)));
             }
         };
         if let Fault::Unsupported(_) = fault {
             let header = self.fill(from, record::RECORD_HEADER_LEN as u64)?;
             let len = record::claimed_len(header).expect("it was just checked");
             self.offset += len;
-            return Ok(Some(Step::Gap(self.gap(from, self.offset, &fault))));
+            return Ok(Some(Place::Gap(self.gap(from, self.offset, &fault))));
         }
         let Some(to) = self.search(from)? else { return Ok(None) };
         self.offset = to;
-        Ok(Some(Step::Gap(self.gap(from, to, &fault))))
+        Ok(Some(Place::Gap(self.gap(from, to, &fault))))
     }
 
     fn gap(&self, from: u64, to: u64, fault: &Fault) -> Gap {
@@ -119,7 +154,7 @@ impl<'a> Walker<'a> {
         let what = if unreadable {
             "the disk does not give the bytes".into()
         } else {
-            format!("no record: {fault}")
+            format!("{NO_RECORD}{fault}")
         };
         Gap { from, to, what, lost: true, unsupported: matches!(fault, Fault::Unsupported(_)) }
     }
@@ -143,7 +178,7 @@ impl<'a> Walker<'a> {
         Ok(end)
     }
 
-    /// The length of the record at `offset`, if one checks out. It is then in the buffer.
+    /// The length of the record at `offset`, if one checks out. It is then in the buffer, unless it is long.
     fn check(&mut self, offset: u64) -> Result<std::result::Result<u64, Fault>> {
         let left = self.len - offset;
         let shape = match record::shape(self.fill(offset, record::RECORD_HEADER_LEN as u64)?) {
@@ -152,13 +187,16 @@ impl<'a> Walker<'a> {
             Err(fault) => return Ok(Err(fault)),
         };
         // A long record is first read in pieces: what claims to be one need not be.
-        if shape.len > READ_LEN as u64
-            && let Err(fault) = self.check_long(offset, &shape)?
-        {
-            return Ok(Err(fault));
+        if shape.len > READ_LEN as u64 {
+            return Ok(self.check_long(offset, &shape)?.map(|()| shape.len));
         }
+        self.load(offset, shape.len)
+    }
+
+    /// Has so many bytes in the buffer, and the length of the record there if it checks out.
+    fn load(&mut self, offset: u64, len: u64) -> Result<std::result::Result<u64, Fault>> {
         let seed = self.seed;
-        let decoded = record::decode(self.fill(offset, shape.len)?, offset, seed);
+        let decoded = record::decode(self.fill(offset, len)?, offset, seed);
         Ok(decoded.map(|record| record.len as u64))
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::text::{parse_duration, parse_size};
+use crate::text::{Encoding, parse_duration, parse_size};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -50,6 +50,25 @@ pub(crate) struct Verify {
     /// Read at most so many bytes a second: 50M
     #[arg(long, value_name = "SIZE", value_parser = parse_size)]
     pub(crate) rate: Option<u64>,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Shows data files (.data, .merged) record by record, hint and dictionary files, and where they
+are damaged what can still be seen. Locks nothing and changes nothing; what another process is
+just writing may show as damage. Exits with 1 if it finds damage.
+
+Examples:
+  bitcask --db ./database inspect
+  bitcask --db ./database inspect 000000000001.data
+  bitcask inspect ./database/quarantine/000000000001.data --json
+  bitcask --db ./database inspect --json | jq -c 'select(.ok == false)'")]
+pub(crate) struct Inspect {
+    /// A path, or a name in the store; without it, all files of the store
+    pub(crate) file: Option<PathBuf>,
+    /// How keys and the starts of values are written
+    #[arg(long, value_enum, default_value_t)]
+    pub(crate) format: Encoding,
 }
 
 #[derive(Debug, Args)]

@@ -167,7 +167,7 @@ fn a_reader_that_goes_away_is_no_error() {
 #[test]
 fn help_and_version_are_data() {
     let scene = Scene::new("help");
-    let commands = "set get del exists scan count ttl expire incr json batch watch stats merge verify repair backup \
+    let commands = "set get del exists scan count ttl expire incr json batch watch stats merge verify inspect repair backup \
                     restore export import completions";
     let lines = commands.split_whitespace().map(|command| format!("{command} --help"));
     for line in lines.chain(["--help".to_owned()]) {
