@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
-use bitcask::Inspected;
+use bitcask::{ErrorKind, Inspected};
 use data_encoding::HEXLOWER;
 use serde_json::{Value, json};
 
@@ -40,6 +40,10 @@ pub(super) fn inspect(context: &Context, args: &cli::Inspect) -> Result<Outcome,
     out.finish()?;
     match inspected {
         Err(error) if args.file.is_none() => return Err(no_store(error)),
+        Err(error) if error.kind() == ErrorKind::Invalid => {
+            let help = "pass a file of a store: its name ends in .data, .merged, .hint or .dict";
+            return Err(Failure::from(error).advise(help));
+        }
         inspected => inspected?,
     }
     Ok(outcome)
@@ -158,38 +162,7 @@ fn json_of(path: &Path, piece: &Inspected<'_>, format: Encoding) -> Option<Value
             "store": HEXLOWER.encode(store_id),
             "seed": hex(seed),
         }),
-        Inspected::Record {
-            offset,
-            len,
-            flags,
-            seq,
-            time_ms,
-            expires_ms,
-            key,
-            value_offset,
-            value_len,
-            value_start,
-            checksum,
-            says,
-            fault,
-            ..
-        } => json!({
-            "what": "record",
-            "offset": offset,
-            "len": len,
-            "flags": flags,
-            "seq": seq,
-            "time_ms": time_ms,
-            "expires_ms": expires_ms,
-            "key": format.encode(key),
-            "value_offset": value_offset,
-            "value_len": value_len,
-            "value_start": format.encode(value_start),
-            "checksum": hex(checksum),
-            "says": says,
-            "ok": fault.is_none(),
-            "fault": fault,
-        }),
+        Inspected::Record { .. } => record_json(piece, format)?,
         Inspected::Gap { from, to, what, .. } => json!({
             "what": "gap", "offset": from, "len": to - from, "ok": false, "fault": what,
         }),
@@ -237,4 +210,43 @@ fn json_of(path: &Path, piece: &Inspected<'_>, format: Encoding) -> Option<Value
     };
     json["file"] = path.display().to_string().into();
     Some(json)
+}
+
+fn record_json(record: &Inspected<'_>, format: Encoding) -> Option<Value> {
+    let Inspected::Record {
+        offset,
+        len,
+        flags,
+        seq,
+        time_ms,
+        expires_ms,
+        key,
+        value_offset,
+        value_len,
+        value_start,
+        checksum,
+        says,
+        fault,
+        ..
+    } = record
+    else {
+        return None;
+    };
+    Some(json!({
+        "what": "record",
+        "offset": offset,
+        "len": len,
+        "flags": flags,
+        "seq": seq,
+        "time_ms": time_ms,
+        "expires_ms": expires_ms,
+        "key": format.encode(key),
+        "value_offset": value_offset,
+        "value_len": value_len,
+        "value_start": format.encode(value_start),
+        "checksum": format!("{checksum:08x}"),
+        "says": says,
+        "ok": fault.is_none(),
+        "fault": fault,
+    }))
 }

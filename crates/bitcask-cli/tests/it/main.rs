@@ -4,6 +4,7 @@
 mod bench;
 mod failures;
 mod shell;
+mod inspect;
 mod store;
 mod transcript;
 mod transfer;
