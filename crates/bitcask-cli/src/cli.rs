@@ -12,7 +12,6 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{Bench, Safety, Workload};
-pub(crate) use care::{Backup, Completions, Merge, Repair, Restore, Stats, Verify};
 pub(crate) use care::{Backup, Completions, Inspect, Merge, Repair, Restore, Stats, Verify};
 pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,

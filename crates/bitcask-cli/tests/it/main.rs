@@ -3,8 +3,8 @@
 
 mod bench;
 mod failures;
-mod shell;
 mod inspect;
+mod shell;
 mod store;
 mod transcript;
 mod transfer;
