@@ -271,14 +271,14 @@ impl Engine {
         failure.map_or(Ok(()), Err)
     }
 
-    /// The same before a merge, which is to make space where there may be none.
-    pub(crate) fn note_time_if_room(&self) -> Result<()> {
-        self.note_time().or_else(|e| if e.kind() == ErrorKind::Full { Ok(()) } else { Err(e) })
-    }
-
     /// Has the log say what time it is, if a key was seen to have expired since it last did.
     pub(crate) fn note_time(&self) -> Result<()> {
         lock(&self.writer).mark_time(&self.dir)
+    }
+
+    /// The same before a merge, which is to make space where there may be none.
+    pub(crate) fn note_time_if_room(&self) -> Result<()> {
+        self.note_time().or_else(|e| if e.kind() == ErrorKind::Full { Ok(()) } else { Err(e) })
     }
 }
 

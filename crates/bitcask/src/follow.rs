@@ -86,12 +86,16 @@ impl Follower {
         let path = dir.data_path(FileKind::Log, id);
         let file = dir.open_file(&path)?;
         let current = LogFile { id, path, seed, file, offset, digest, ended: false };
-        Ok(Self { current: Some(current), behind: id, seen, torn: None, stuck: (0, 0) })
+        Ok(Self::new(Some(current), id, seen))
     }
 
     /// Goes on behind the file with this number, which is done with; 0 if there was none.
     pub(crate) fn behind(id: u64, seen: u64) -> Self {
-        Self { current: None, behind: id, seen, torn: None, stuck: (0, 0) }
+        Self::new(None, id, seen)
+    }
+
+    fn new(current: Option<LogFile>, behind: u64, seen: u64) -> Self {
+        Self { current, behind, seen, torn: None, stuck: (0, 0) }
     }
 
     /// Begins with the change numbered `seq`, or the first after it.
@@ -128,8 +132,8 @@ impl Follower {
             oldest = Some(header.next_seq);
         }
         if let Some(file) = start {
-            let (behind, current) = (file.id, Some(file));
-            return Ok(Self { behind, current, seen, torn: None, stuck: (0, 0) });
+            let behind = file.id;
+            return Ok(Self::new(Some(file), behind, seen));
         }
         // With no log left, what was merged tells how long it was.
         if let (None, Some(&id)) = (oldest, listing.merged.last()) {

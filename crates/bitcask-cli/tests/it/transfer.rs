@@ -114,7 +114,10 @@ fn an_import_goes_on_where_it_was_interrupted() {
     );
     let slow = ["--db", "d", "import", "--from", "jsonl", "in.jsonl", "--rate", "200K"];
     let child = scene.command(slow).spawn().unwrap();
-    std::thread::sleep(Duration::from_millis(600));
+    // It listens for signals before it makes the store.
+    while !scene.path("d").exists() {
+        std::thread::yield_now();
+    }
     let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let ran = crate::Ran::from(child.wait_with_output().unwrap());
