@@ -13,12 +13,18 @@
 //! 4. All of it is made durable, and takes the place of the checkpoint before (`staging.rs`).
 //!
 //! A copy of the log's end has no hint. Who opens the checkpoint scans it, as after a crash.
+//!
+//! A reader beside the process that writes makes one of what it sees (`readonly.rs`): that is such a list, too. Merge may take the
+//! names of files away meanwhile; their bytes are then copied from what the reader holds open.
 
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
+use crate::directory::Directory;
 use crate::engine::Engine;
 use crate::error::{Error, Result};
+use crate::files::DataFile;
 use crate::fs::{Access, File, read_full_at, write_all_at};
 use crate::keeper::Stop;
 use crate::staging::{Staging, cannot_link};
@@ -67,26 +73,40 @@ type OnProgress<'a> = &'a mut dyn FnMut(&CheckpointProgress) -> ControlFlow<()>;
 
 /// One file of a checkpoint.
 #[derive(Debug)]
-enum Part {
-    /// It will never change: its bytes can be shared. `proof` is the file whose start tells, with its own, that another
-    /// file of the same name and length is the same.
-    Immutable { path: PathBuf, proof: PathBuf, role: Role },
-    /// It counts up to `len`; behind that it may change.
-    Growing { path: PathBuf, len: u64 },
+pub(crate) struct Part {
+    path: PathBuf,
+    /// Of a file that will never change, whose bytes can be shared: the file whose start tells, with its own, that another
+    /// of the same name and length is the same.
+    proof: Option<PathBuf>,
+    bytes: Bytes,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Role {
-    /// Its bytes are needed, so many.
-    Data(u64),
-    /// Who opens the checkpoint can do without it.
+/// What of a file is needed.
+#[derive(Debug)]
+enum Bytes {
+    /// So many bytes of a data file. They can be read when its name is gone.
+    Data(Arc<DataFile>, u64),
+    /// All of it, so many bytes.
+    Whole(u64),
+    /// All of it, and nothing if it is not there.
     Spare,
+}
+
+impl Bytes {
+    /// Those that are necessary.
+    fn len(&self) -> u64 {
+        match self {
+            Self::Data(_, len) | Self::Whole(len) => *len,
+            Self::Spare => 0,
+        }
+    }
 }
 
 /// A checkpoint while its files are gathered.
 struct Gathering<'a> {
-    engine: &'a Engine,
+    dir: &'a Directory,
     staging: &'a Staging<'a>,
+    is_closed: &'a dyn Fn() -> bool,
     /// Whether the store and the checkpoint are on one file system that has links, as far as is known.
     links: bool,
     progress: CheckpointProgress,
@@ -103,95 +123,109 @@ impl Engine {
     ) -> Result<CheckpointReport> {
         let _merging = self.keeper.wait_for_merge();
         self.check_open()?;
-        let staging = Staging::prepare(&self.dir, target)?;
-        match self.gather(&staging, on_progress) {
-            Ok(report) => {
-                staging.publish()?;
-                tracing::info!(target = %target.display(), ?report, "made a checkpoint");
-                Ok(report)
-            }
-            Err(stop) => {
-                staging.discard();
-                match stop {
-                    Stop::Asked => Ok(CheckpointReport { stopped: true, ..Default::default() }),
-                    Stop::Failed(error) => Err(error),
-                }
-            }
-        }
-    }
-
-    /// Fills the staging directory; all but the names in it is then durable.
-    fn gather(
-        &self,
-        staging: &Staging<'_>,
-        on_progress: OnProgress<'_>,
-    ) -> std::result::Result<CheckpointReport, Stop> {
-        self.sync_all()?;
-        // What cannot be sealed is copied.
-        self.seal_finished();
-        let (seq, parts) = self.parts()?;
-        let bytes = |part: &Part| match part {
-            Part::Immutable { role: Role::Data(len), .. } | Part::Growing { len, .. } => *len,
-            Part::Immutable { role: Role::Spare, .. } => 0,
-        };
-        let progress = CheckpointProgress {
-            files: parts.len(),
-            bytes: parts.iter().map(bytes).sum(),
-            ..CheckpointProgress::default()
-        };
-        let report = CheckpointReport { seq, ..CheckpointReport::default() };
-        let mut gathering =
-            Gathering { engine: self, staging, links: true, progress, on_progress, report };
-        for part in &parts {
-            gathering.take(part)?;
-        }
-        Ok(gathering.report)
-    }
-
-    /// What the store consists of now, and its last sequence number.
-    fn parts(&self) -> Result<(u64, Vec<Part>)> {
-        let mut parts = Vec::new();
-        let seq = {
+        let now = || {
+            self.sync_all()?;
+            // What cannot be sealed is copied.
+            self.seal_finished();
             let writer = lock(&self.writer);
             writer.check()?;
-            for file in self.dir.files.files() {
-                let (path, len) = (file.path.clone(), file.len.load(Ordering::Acquire));
-                if !file.sealed.load(Ordering::Acquire) {
-                    parts.push(Part::Growing { path, len });
-                    continue;
-                }
-                let hint = self.dir.hint_path(file.id);
-                // The header of a hint has a digest of its data file.
-                parts.push(Part::Immutable { path, proof: hint.clone(), role: Role::Data(len) });
-                parts.push(Part::Immutable { path: hint.clone(), proof: hint, role: Role::Spare });
-            }
-            writer.next_seq - 1
+            Ok((writer.next_seq - 1, data_parts(&self.dir)))
         };
-        // They were durable before any record referred to them, and stay.
-        for id in Listing::of_dir(&*self.dir.fs, &self.dir.path)?.dictionaries {
-            let path = self.dir.dictionary_path(id);
-            let file = self.dir.open_file(&path)?;
-            let len = file.len().map_err(|e| Error::io("cannot read the length", &path, e))?;
-            parts.push(Part::Immutable { proof: path.clone(), path, role: Role::Data(len) });
-        }
-        Ok((seq, parts))
+        checkpoint(&self.dir, target, now, &|| self.keeper.is_stopped(), on_progress)
     }
+}
+
+/// Makes `target` a copy of the store as it is when `now` is called: up to a sequence number, of so many data files.
+pub(crate) fn checkpoint(
+    dir: &Directory,
+    target: &Path,
+    now: impl FnOnce() -> Result<(u64, Vec<Part>)>,
+    is_closed: &dyn Fn() -> bool,
+    on_progress: OnProgress<'_>,
+) -> Result<CheckpointReport> {
+    let staging = Staging::prepare(dir, target)?;
+    match gather(dir, &staging, now, is_closed, on_progress) {
+        Ok(report) => {
+            staging.publish()?;
+            tracing::info!(target = %target.display(), ?report, "made a checkpoint");
+            Ok(report)
+        }
+        Err(stop) => {
+            staging.discard();
+            match stop {
+                Stop::Asked => Ok(CheckpointReport { stopped: true, ..Default::default() }),
+                Stop::Failed(error) => Err(error),
+            }
+        }
+    }
+}
+
+/// Fills the staging directory; all but the names in it is then durable.
+fn gather(
+    dir: &Directory,
+    staging: &Staging<'_>,
+    now: impl FnOnce() -> Result<(u64, Vec<Part>)>,
+    is_closed: &dyn Fn() -> bool,
+    on_progress: OnProgress<'_>,
+) -> std::result::Result<CheckpointReport, Stop> {
+    let (seq, mut parts) = now()?;
+    parts.extend(dictionary_parts(dir)?);
+    let progress = CheckpointProgress {
+        files: parts.len(),
+        bytes: parts.iter().map(|part| part.bytes.len()).sum(),
+        ..CheckpointProgress::default()
+    };
+    let report = CheckpointReport { seq, ..CheckpointReport::default() };
+    let links = true;
+    let mut gathering = Gathering { dir, staging, is_closed, links, progress, on_progress, report };
+    for part in &parts {
+        gathering.take(part)?;
+    }
+    Ok(gathering.report)
+}
+
+/// The data files and hints that a store consists of. No change is under way.
+pub(crate) fn data_parts(dir: &Directory) -> Vec<Part> {
+    let mut parts = Vec::new();
+    for file in dir.files.files() {
+        let len = file.len.load(Ordering::Acquire);
+        let is_sealed = file.sealed.load(Ordering::Acquire);
+        let (path, hint) = (file.path.clone(), dir.hint_path(file.id));
+        // The header of a hint has a digest of its data file.
+        let proof = is_sealed.then(|| hint.clone());
+        parts.push(Part { path, proof: proof.clone(), bytes: Bytes::Data(file, len) });
+        if is_sealed {
+            parts.push(Part { path: hint, proof, bytes: Bytes::Spare });
+        }
+    }
+    parts
+}
+
+/// The dictionaries: they were durable before any record referred to them, and stay.
+fn dictionary_parts(dir: &Directory) -> Result<Vec<Part>> {
+    let mut parts = Vec::new();
+    for id in Listing::of_dir(&*dir.fs, &dir.path)?.dictionaries {
+        let path = dir.dictionary_path(id);
+        let file = dir.open_file(&path)?;
+        let len = file.len().map_err(|e| Error::io("cannot read the length", &path, e))?;
+        parts.push(Part { proof: Some(path.clone()), path, bytes: Bytes::Whole(len) });
+    }
+    Ok(parts)
 }
 
 impl Gathering<'_> {
     fn take(&mut self, part: &Part) -> std::result::Result<(), Stop> {
-        match part {
-            Part::Growing { path, len } => self.copy(path, Some(*len))?,
-            Part::Immutable { path, proof, role } => match (self.share(path, proof), role) {
-                (Ok(true), Role::Data(len)) => self.progress.bytes_done += len,
-                (Ok(true), Role::Spare) => {}
-                (Ok(false), _) => {
-                    let len = if let Role::Data(len) = role { Some(*len) } else { None };
-                    self.copy(path, len)?;
-                }
-                (Err(e), Role::Spare) if e.kind() == std::io::ErrorKind::NotFound => {}
-                (Err(e), _) => return Err(Error::io("cannot link", path, e).into()),
-            },
+        let Part { path, proof, bytes } = part;
+        let shared = proof.as_ref().map_or(Ok(false), |proof| self.share(path, proof));
+        match (shared, bytes) {
+            (Ok(true), _) => self.progress.bytes_done += bytes.len(),
+            (Ok(false), _) => self.copy(path, bytes)?,
+            (Err(e), _) if e.kind() != std::io::ErrorKind::NotFound => {
+                return Err(Error::io("cannot link", path, e).into());
+            }
+            (Err(_), Bytes::Spare) => {}
+            // Its name is gone, or it is missing: then there is nothing to copy.
+            (Err(_), _) => self.copy(path, bytes)?,
         }
         self.progress.files_done += 1;
         self.look_up()
@@ -200,7 +234,7 @@ impl Gathering<'_> {
     /// Has the checkpoint share an immutable file with the store, or with the checkpoint before; false if it must be
     /// copied.
     fn share(&mut self, path: &Path, proof: &Path) -> std::io::Result<bool> {
-        let fs = &self.engine.dir.fs;
+        let fs = &self.dir.fs;
         let to = self.in_staging(path);
         if self.links {
             match fs.link(path, &to) {
@@ -228,7 +262,7 @@ impl Gathering<'_> {
 
     /// Whether the checkpoint before has this file: the same name, length and start.
     fn has_old(&self, path: &Path) -> std::io::Result<bool> {
-        let fs = &self.engine.dir.fs;
+        let fs = &self.dir.fs;
         let old = self.staging.old.as_ref().and_then(|old| old.get(file_name(path)));
         let Some(&old_len) = old else { return Ok(false) };
         let file = match fs.open(path, Access::Read) {
@@ -249,16 +283,24 @@ impl Gathering<'_> {
         Ok(start(&*file)? == start(&*old)?)
     }
 
-    /// Copies the first `len` bytes of a file, or all of a spare one, durably.
-    fn copy(&mut self, path: &Path, len: Option<u64>) -> std::result::Result<(), Stop> {
-        let fs = &self.engine.dir.fs;
-        let from = match fs.open(path, Access::Read) {
-            Err(e) if len.is_none() && e.kind() == std::io::ErrorKind::NotFound => return Ok(()),
-            file => file.map_err(|e| Error::io("cannot open", path, e))?,
+    /// Copies what is needed of a file, durably.
+    fn copy(&mut self, path: &Path, bytes: &Bytes) -> std::result::Result<(), Stop> {
+        let fs = &self.dir.fs;
+        let failed = |e| Error::io("cannot read", path, e);
+        let file = match (fs.open(path, Access::Read), bytes) {
+            (Err(e), _) if e.kind() != std::io::ErrorKind::NotFound => return Err(failed(e).into()),
+            (Err(_), Bytes::Spare) => return Ok(()),
+            (Err(e), Bytes::Whole(_)) => return Err(failed(e).into()),
+            (file, _) => file.ok(),
         };
-        let end = match len {
-            Some(len) => len,
-            None => from.len().map_err(|e| Error::io("cannot read the length", path, e))?,
+        let end = match (bytes, &file) {
+            (Bytes::Spare, Some(file)) => file.len().map_err(failed)?,
+            _ => bytes.len(),
+        };
+        let read = |buf: &mut [u8], from| match (&file, bytes) {
+            (Some(file), _) => read_full_at(&**file, buf, from),
+            (None, Bytes::Data(file, _)) => file.read_at(buf, from),
+            (None, _) => Ok(0),
         };
         let to_path = self.in_staging(path);
         let to = fs.open(&to_path, Access::Create);
@@ -267,8 +309,7 @@ impl Gathering<'_> {
         let mut done = 0;
         while done < end {
             let wanted = usize::try_from(end - done).unwrap_or(COPY_LEN).min(COPY_LEN);
-            let n = read_full_at(&*from, &mut buf[..wanted], done)
-                .map_err(|e| Error::io("cannot read", path, e).at_offset(done))?;
+            let n = read(&mut buf[..wanted], done).map_err(|e| failed(e).at_offset(done))?;
             if n < wanted {
                 let what = "the file is shorter than its records";
                 return Err(Error::corrupt(what, path, done + n as u64).into());
@@ -277,7 +318,7 @@ impl Gathering<'_> {
                 .map_err(|e| Error::io("cannot write", &to_path, e))?;
             done += n as u64;
             self.report.bytes_copied += n as u64;
-            if len.is_some() {
+            if bytes.len() > 0 {
                 self.progress.bytes_done += n as u64;
             }
             self.look_up()?;
@@ -289,9 +330,9 @@ impl Gathering<'_> {
 
     /// Reports progress, and whether to go on.
     fn look_up(&mut self) -> std::result::Result<(), Stop> {
-        if self.engine.keeper.is_stopped() {
+        if (self.is_closed)() {
             let error = Error::invalid("the store was closed before the checkpoint was made");
-            return Err(error.at(&self.engine.dir.path).into());
+            return Err(error.at(&self.dir.path).into());
         }
         match (self.on_progress)(&self.progress) {
             ControlFlow::Continue(()) => Ok(()),

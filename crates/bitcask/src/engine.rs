@@ -12,6 +12,7 @@ use crate::durable::Durable;
 use crate::error::{Error, ErrorKind, Result};
 use crate::files::Table;
 use crate::fs::Lock;
+use crate::in_use;
 use crate::keeper::Keeper;
 use crate::name::LOCK_NAME;
 use crate::options::{Durability, IoMode, Options};
@@ -412,6 +413,12 @@ impl Engine {
         Ok(())
     }
 
+    /// Tells other processes what this one counts.
+    pub(crate) fn tell(&self, stats: &Stats) -> std::io::Result<()> {
+        let text = in_use::told(self.dir.clock.wall_ms(), stats);
+        lock(&self.process_lock).as_ref().map_or(Ok(()), |lock| lock.tell(&text))
+    }
+
     pub(crate) fn stats(&self) -> Stats {
         let (active, seq, poisoned) = {
             let writer = lock(&self.writer);
@@ -449,13 +456,10 @@ fn too_long(what: &str, len: u64, max: u64) -> Error {
 
 pub(crate) fn lock_directory(options: &Options, path: &Path) -> Result<Box<dyn Lock>> {
     let lock_path = path.join(LOCK_NAME);
-    let program = std::env::current_exe().ok();
-    let program = program.as_deref().and_then(Path::file_name).unwrap_or_default();
-    let holder = format!("process {} ({})", std::process::id(), program.to_string_lossy());
-    match options.fs.lock(&lock_path, &holder) {
+    match options.fs.lock(&lock_path, &in_use::holder()) {
         Ok(Ok(lock)) => Ok(lock),
         Ok(Err(holder)) => {
-            let holder = if holder.is_empty() { "another process" } else { &holder };
+            let holder = if holder.is_empty() { "another process" } else { holder.trim_end() };
             Err(Error::new(ErrorKind::Locked, format!("the store is in use by {holder}")).at(path))
         }
         Err(e) => Err(Error::io("cannot lock", &lock_path, e)),

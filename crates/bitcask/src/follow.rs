@@ -17,9 +17,9 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::fs::File;
 use crate::header::{FILE_HEADER_LEN, FileHeader, FileKind};
 use crate::name;
-use crate::readonly::sound_logs;
 use crate::record::{Fault, Flags, LogPosition, Record};
 use crate::scan::{Scanner, highest_mark, read_header};
+use crate::sound::sound_logs;
 use crate::survey::Listing;
 
 /// Records read before others get their turn.

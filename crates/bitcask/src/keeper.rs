@@ -1,4 +1,5 @@
-//! What happens in the background: syncs at intervals, sealing of finished files, merges, and page faults.
+//! What happens in the background: syncs at intervals, sealing of finished files, merges, page faults, and telling other
+//! processes how it goes.
 //!
 //! A thread each, so that a long merge does not delay a sync. [`Keeper`] is how the rest of the engine talks to
 //! them. Without threads, in simulations, `Bitcask::tick` does the same work.
@@ -21,6 +22,10 @@ use crate::writer::Finished;
 
 /// A hint for the active file is written on closing when so many bytes are not in one yet.
 const UNHINTED_BYTES: u64 = 4 << 20;
+/// How often other processes are told what this one counts, while that changes; and how often it is looked whether it does,
+/// when it has not for long.
+const TELL_INTERVAL: Duration = Duration::from_secs(1);
+const TELL_INTERVAL_MAX: Duration = Duration::from_secs(8);
 /// How often keys that have expired are dropped, if there are any that will.
 const EXPIRY_INTERVAL: Duration = Duration::from_secs(1);
 
@@ -191,7 +196,10 @@ impl Engine {
             let engine = self.clone();
             thread::Builder::new().name(name.into()).spawn(move || work(&engine))
         };
-        let mut threads = vec![spawn("bitcask-merge", Self::keep_merging)];
+        let mut threads = vec![
+            spawn("bitcask-merge", Self::keep_merging),
+            spawn("bitcask-tell", Self::keep_telling),
+        ];
         if matches!(self.dir.options.durability, Durability::Interval(_)) {
             threads.push(spawn("bitcask-sync", Self::keep_syncing));
         }
@@ -252,6 +260,27 @@ impl Engine {
                     patience = (patience * 2).min(64);
                 }
             }
+        }
+    }
+
+    /// Tells other processes what this one counts.
+    fn keep_telling(&self) {
+        let clock = &self.dir.clock;
+        let (mut told, mut interval) = (None, TELL_INTERVAL);
+        while self.keeper.sleep(interval) {
+            let started = clock.monotonic_ns();
+            let stats = self.stats();
+            if told.as_ref() == Some(&stats) {
+                interval = (interval * 2).min(TELL_INTERVAL_MAX);
+                continue;
+            }
+            match self.tell(&stats) {
+                Ok(()) => told = Some(stats),
+                Err(e) => tracing::debug!(error = ?e, "cannot tell other processes how it goes"),
+            }
+            // Where there is much to tell it takes a twentieth of a processor at most.
+            let took = Duration::from_nanos(clock.monotonic_ns().saturating_sub(started));
+            interval = TELL_INTERVAL.max(took * 20);
         }
     }
 

@@ -17,16 +17,15 @@ use std::ops::{ControlFlow, RangeBounds};
 use std::path::Path;
 use std::sync::Arc;
 
-use crate::directory::{Directory, Found, UNKNOWN_STORE};
-use crate::engine::choose_io;
-use crate::error::{Error, ErrorKind, Result};
+use crate::checkpoint::{CheckpointProgress, CheckpointReport, checkpoint, data_parts};
+use crate::directory::{Directory, Found};
+use crate::error::{ErrorKind, Result};
 use crate::expiry::Expiry;
 use crate::files::{DataFile, PlainFile, Source};
 use crate::follow::{Followed, Follower, LogFile, Progress};
 use crate::header::{FILE_HEADER_LEN, FileKind};
 use crate::iter::{Iter, Keys};
 use crate::load::{LoadSource, load};
-use crate::name::LOCK_NAME;
 use crate::options::Options;
 use crate::page::{Cursor, Page, Prefix};
 use crate::range::Range;
@@ -34,19 +33,16 @@ use crate::read::Moment;
 use crate::record::Flags;
 use crate::recovery::attach_sealed;
 use crate::snapshot::Snapshot;
+use crate::sound::{survey, until_sound};
 use crate::stats::Stats;
 use crate::stream::ValueReader;
-use crate::survey::{self, Listing, Survey, store_id};
+use crate::survey::{self, Listing, Survey};
 use crate::sync::atomic::Ordering;
 use crate::sync::{Mutex, RwLock, lock, read, write};
 use crate::value::Value;
 use crate::verify::{VerifyOptions, VerifyProgress, VerifyReport, stretches, verify};
 use crate::watch::Watch;
 
-/// Surveys before what was found is believed to be damage.
-const ATTEMPTS: usize = 10;
-/// Files that a survey holds open before it reads them.
-const FILES_HELD_MAX: usize = 400;
 /// Address space for a log file that is being written, which may grow to any length.
 const GROWING_LEN: u64 = 17 << 30;
 /// Log files that are followed before all is surveyed anew, which gives them less address space.
@@ -111,14 +107,17 @@ impl ReadOnly {
     /// # Errors
     /// `Corrupt`, `Unsupported`, `Io`: what was there before can still be read.
     pub fn refresh(&self) -> Result<()> {
-        let mut following = lock(&self.0.follower);
+        self.catch_up(&mut lock(&self.0.follower))
+    }
+
+    fn catch_up(&self, following: &mut Following) -> Result<()> {
         let dir = self.dir();
         let listing = Listing::of_dir(&*dir.fs, &dir.path)?;
         if following.is_outdated(&listing) {
-            return self.survey(&mut following);
+            return self.survey(following);
         }
         loop {
-            let Following { follower, growing, logs, pending, .. } = &mut *following;
+            let Following { follower, growing, logs, pending, .. } = following;
             self.apply(&dir, pending)?;
             let progress = follower.read(&dir, &mut |followed| {
                 let file = file_of(&dir, growing, logs, followed.file)?;
@@ -128,20 +127,20 @@ impl ReadOnly {
             self.apply(&dir, pending)?;
             match progress {
                 Ok(Progress::Went) if growing.len() >= FOLLOWED_MAX => {
-                    return self.survey(&mut following);
+                    return self.survey(following);
                 }
                 Ok(Progress::Went) => {}
                 Ok(Progress::Waits) => break,
                 // What a crash left, or damage: the survey tells.
                 Ok(Progress::Torn(next, _)) => {
-                    self.survey(&mut following)?;
+                    self.survey(following)?;
                     following.follower.wait_before(next);
                     return Ok(());
                 }
-                Ok(Progress::Replaced) => return self.survey(&mut following),
+                Ok(Progress::Replaced) => return self.survey(following),
                 // What is missing was merged away before it was read: the survey finds it.
                 Err(e) if e.kind() == ErrorKind::Gone || e.is_not_found() => {
-                    return self.survey(&mut following);
+                    return self.survey(following);
                 }
                 Err(e) => return Err(e),
             }
@@ -330,6 +329,39 @@ impl ReadOnly {
         verify(&dir, files, options, &mut progress, &wait)
     }
 
+    /// Catches up with the writer, and makes the directory `target` a backup of that, as
+    /// [`Bitcask::checkpoint`](crate::Bitcask::checkpoint). The writer goes on meanwhile, merges too.
+    ///
+    /// # Errors
+    /// As [`refresh`](Self::refresh) and [`Bitcask::checkpoint`](crate::Bitcask::checkpoint).
+    pub fn checkpoint(&self, target: impl AsRef<Path>) -> Result<CheckpointReport> {
+        self.checkpoint_with(target, |_| ControlFlow::Continue(()))
+    }
+
+    /// The same; `progress` is told how far it is, after each file and each MiB copied, and may stop it.
+    ///
+    /// # Errors
+    /// As [`checkpoint`](Self::checkpoint).
+    pub fn checkpoint_with(
+        &self,
+        target: impl AsRef<Path>,
+        mut progress: impl FnMut(&CheckpointProgress) -> ControlFlow<()>,
+    ) -> Result<CheckpointReport> {
+        self.refresh()?;
+        let now = || {
+            let mut following = lock(&self.0.follower);
+            self.catch_up(&mut following)?;
+            // Of files that ended since the survey it is not known where: only a survey looks at their ends.
+            if following.growing.len() > 1 {
+                self.survey(&mut following)?;
+            }
+            let view = read(&self.0.view);
+            Ok((view.seq, data_parts(&view.dir)))
+        };
+        let dir = self.dir();
+        checkpoint(&dir, target.as_ref(), now, &|| false, &mut progress)
+    }
+
     /// Sizes, and what is in each file. What only the writer counts is 0.
     pub fn stats(&self) -> Stats {
         let growing = lock(&self.0.follower).growing.last().map(|file| file.id);
@@ -481,76 +513,6 @@ pub(crate) fn survey_until_sound(path: &Path, options: &Options) -> Result<(View
         opened.0.dir.let_go();
         Ok(Some(opened))
     })
-}
-
-/// The log files of such a directory that count.
-pub(crate) fn sound_logs(path: &Path, options: &Options) -> Result<Vec<u64>> {
-    until_sound(|| {
-        let surveyed = survey(path, options)?;
-        Ok(surveyed.map(|(_, survey)| survey.logs.iter().map(|found| found.id).collect()))
-    })
-}
-
-/// Tries again while the directory changes, and a few times when it looks damaged.
-fn until_sound<T>(attempt_once: impl Fn() -> Result<Option<T>>) -> Result<T> {
-    let mut attempt = 1;
-    loop {
-        match attempt_once() {
-            Ok(Some(surveyed)) => return Ok(surveyed),
-            Ok(None) => {}
-            // Merge took a file away before it was opened.
-            Err(e) if e.is_not_found() => {}
-            // A file was read while its end was being written.
-            Err(e) if e.kind() == ErrorKind::Corrupt && attempt < ATTEMPTS => attempt += 1,
-            Err(e) => return Err(e),
-        }
-        std::thread::yield_now();
-    }
-}
-
-/// None if the directory changed meanwhile.
-fn survey(path: &Path, options: &Options) -> Result<Option<(Directory, Survey)>> {
-    let fs = &options.fs;
-    let list = || {
-        let entries = fs.list(path);
-        entries.map_err(|e| match e.kind() {
-            std::io::ErrorKind::NotFound => Error::invalid("there is no such directory").at(path),
-            _ => Error::io("cannot list the directory", path, e),
-        })
-    };
-    let entries = list()?;
-    let was_opened = entries.iter().any(|entry| entry.name == LOCK_NAME);
-    let listing = Listing::of(entries);
-    listing.check_whole(path)?;
-    if !listing.holds_store() && !was_opened {
-        return Err(Error::invalid("the directory holds no store").at(path));
-    }
-    let store_id = store_id(&**fs, path, &listing)?.unwrap_or(UNKNOWN_STORE);
-    let mapped = choose_io(options, path)?;
-    let dir = Directory::new(path, options.clone(), store_id, mapped, true);
-    hold_all(&dir, &listing)?;
-    let after = Listing::of(list()?);
-    after.check_whole(path)?;
-    // Files that the log has gone on in may have come.
-    if listing.merged != after.merged || !after.logs.starts_with(&listing.logs) {
-        return Ok(None);
-    }
-    let mut survey = Survey::of(&dir, &listing)?;
-    dir.time.not_before(survey.time_ms());
-    // A file that was just begun, or is being written to, ends where it ends for now.
-    survey.end_at_hole(&dir)?;
-    Ok(Some((dir, survey)))
-}
-
-/// Opens the data files, the newest first, as many as a process can be expected to. The others are opened when their turn
-/// comes, if they are still there.
-fn hold_all(dir: &Directory, listing: &Listing) -> Result<()> {
-    let logs = listing.logs.iter().rev().map(|&id| (FileKind::Log, id));
-    let merged = listing.merged.iter().rev().map(|&id| (FileKind::Merged, id));
-    for (kind, id) in logs.chain(merged).take(FILES_HELD_MAX) {
-        dir.hold(dir.data_path(kind, id))?;
-    }
-    Ok(())
 }
 
 /// Fills the keydir, and stands where the log ends.

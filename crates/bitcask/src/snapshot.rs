@@ -136,7 +136,7 @@ impl Snapshots {
         let state = lock(&self.state);
         let stats = state.living.iter().map(|(&(seq, _), living)| SnapshotStats {
             seq,
-            holder: living.holder.what,
+            holder: living.holder.what.to_owned(),
             thread: living.holder.thread.name().unwrap_or_default().to_owned(),
             since_ms: living.holder.since_ms,
             kept_records: living.kept.len() as u64,

@@ -66,6 +66,25 @@ impl Latency {
         self.0.iter().sum()
     }
 
+    /// What was recorded since `earlier`, an earlier state of the same.
+    pub fn since(&self, earlier: &Self) -> Self {
+        Self(self.0.iter().zip(&earlier.0).map(|(now, then)| now.saturating_sub(*then)).collect())
+    }
+
+    /// The buckets that something fell into, with how much.
+    pub(crate) fn counts(&self) -> impl Iterator<Item = (usize, u64)> {
+        self.0.iter().copied().enumerate().filter(|&(_, count)| count > 0)
+    }
+
+    /// None if there is no such bucket.
+    pub(crate) fn of_counts(counts: impl Iterator<Item = (usize, u64)>) -> Option<Self> {
+        let mut all = vec![0; BUCKETS].into_boxed_slice();
+        for (bucket, count) in counts {
+            *all.get_mut(bucket)? = count;
+        }
+        Some(Self(all))
+    }
+
     /// A time that the given part (0.99, say) of those recorded did not exceed; 0 if there is none.
     pub fn quantile_ns(&self, part: f64) -> u64 {
         let count = self.count();
@@ -136,7 +155,7 @@ pub struct SnapshotStats {
     /// The sequence number of the last change that it sees.
     pub seq: u64,
     /// What it is for: a snapshot, an iterator, a transaction.
-    pub holder: &'static str,
+    pub holder: String,
     /// The name of the thread that took it, if it has one.
     pub thread: String,
     /// When it was taken, milliseconds since 1970.
@@ -216,7 +235,6 @@ impl Stats {
             dead_bytes: file.dead.load(Ordering::Relaxed),
             tombstone_bytes: file.tombstones.load(Ordering::Relaxed),
         });
-        let unknown = || Histogram::default().snapshot();
         Self {
             keys: dir.len(dir.time.now_ms()),
             expiring_keys: dir.expiries.len(),
@@ -227,11 +245,29 @@ impl Stats {
             mapped: dir.mapped,
             files: files.collect(),
             pinned_files: dir.files.pinned().iter().map(|file| file.path.clone()).collect(),
+            gets: dir.files.gets(),
+            ..Self::nothing()
+        }
+    }
+
+    /// Of a store in which there is nothing.
+    pub(crate) fn nothing() -> Self {
+        let never = || Histogram::default().snapshot();
+        Self {
+            keys: 0,
+            expiring_keys: 0,
+            keydir_bytes: 0,
+            ordered_bytes: 0,
+            snapshots: Vec::new(),
+            seq: 0,
+            mapped: false,
+            files: Vec::new(),
+            pinned_files: Vec::new(),
             foreign: Vec::new(),
             poisoned: None,
             puts: 0,
             deletes: 0,
-            gets: dir.files.gets(),
+            gets: 0,
             batches: 0,
             transactions: 0,
             conflicts: 0,
@@ -240,9 +276,9 @@ impl Stats {
             reclaimed_bytes: 0,
             merge: None,
             merge_paused: false,
-            put_latency: unknown(),
-            get_latency: unknown(),
-            sync_latency: unknown(),
+            put_latency: never(),
+            get_latency: never(),
+            sync_latency: never(),
         }
     }
 

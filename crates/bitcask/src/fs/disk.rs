@@ -12,6 +12,8 @@ use std::path::{Path, PathBuf};
 use rustix::fs::{
     Advice, CWD, FallocateFlags, RenameFlags, fadvise, fallocate, renameat_with, statfs, statvfs,
 };
+use rustix::io::Errno;
+use rustix::process::{Pid, test_kill_process};
 use rustix::time::{ClockId, clock_gettime};
 
 use super::{Access, Clock, Entry, File, Fs, Lock, Region};
@@ -105,10 +107,11 @@ impl Fs for Disk {
         match file.try_lock() {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
-                let mut text = String::new();
+                let mut text = Vec::new();
                 // Ignored: the text is only for the message, and is not there while the holder writes it.
-                drop(file.take(1024).read_to_string(&mut text));
-                return Ok(Err(text.trim().to_owned()));
+                drop(file.take(1024).read_to_end(&mut text));
+                let text = String::from_utf8_lossy(&text);
+                return Ok(Err(text.lines().next().unwrap_or_default().trim().to_owned()));
             }
             Err(TryLockError::Error(e)) => return Err(e),
         }
@@ -142,6 +145,13 @@ impl Fs for Disk {
     }
 }
 
+/// Whether there is a process by this number.
+pub(crate) fn is_alive(process: u32) -> bool {
+    let pid = i32::try_from(process).ok().and_then(Pid::from_raw);
+    // It may be somebody else's.
+    pid.is_some_and(|pid| test_kill_process(pid) != Err(Errno::SRCH))
+}
+
 fn write_holder(file: &mut fs::File, holder: &str) -> io::Result<()> {
     file.set_len(0)?;
     file.seek(SeekFrom::Start(0))?;
@@ -153,10 +163,16 @@ fn write_holder(file: &mut fs::File, holder: &str) -> io::Result<()> {
 #[derive(Debug)]
 struct DiskLock(fs::File);
 
-impl Lock for DiskLock {}
+impl Lock for DiskLock {
+    fn tell(&self, text: &str) -> io::Result<()> {
+        self.0.write_all_at(text.as_bytes(), 0)
+    }
+}
 
 impl Drop for DiskLock {
     fn drop(&mut self) {
+        // Ignored: who reads what is left finds the process gone.
+        drop(self.0.set_len(0));
         // To close it would not do: a child that was just forked by another thread has the descriptor, too.
         // Ignored: closing it, next, is all that is left to try.
         drop(self.0.unlock());

@@ -16,6 +16,7 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+pub(crate) use disk::is_alive;
 pub use disk::{Disk, SystemClock};
 pub use region::{Appender, Region, prefetch_address};
 
@@ -43,7 +44,11 @@ pub struct Entry {
 }
 
 /// What keeps other processes out; dropping it lets them in.
-pub trait Lock: Debug + Send + Sync {}
+pub trait Lock: Debug + Send + Sync {
+    /// Writes down what other processes may read while it is held, in place of the holder. Who reads it meanwhile may
+    /// find some of this and some of what was there before.
+    fn tell(&self, text: &str) -> io::Result<()>;
+}
 
 /// A file system.
 pub trait Fs: Debug + Send + Sync {

@@ -669,6 +669,8 @@ fn checkpoints_among_writes_and_merges_hold_a_prefix_with_all_that_was_acknowled
             .collect();
         // Writers and merges go as far as the round allows, so that neither leaves the other behind.
         let rounds = AtomicU64::new(0);
+        let read = || options().open_read_only(dir.path().join("db")).unwrap();
+        let reader = read();
         thread::scope(|scope| {
             for writer in &writers {
                 scope.spawn(|| {
@@ -688,7 +690,12 @@ fn checkpoints_among_writes_and_merges_hold_a_prefix_with_all_that_was_acknowled
                     thread::yield_now();
                 }
                 let from: Vec<_> = writers.iter().map(|w| w.done.load(Ordering::SeqCst)).collect();
-                let report = db.checkpoint(&target).unwrap();
+                let made = match round % 3 {
+                    0 => db.checkpoint(&target),
+                    1 => reader.checkpoint(&target),
+                    _ => read().checkpoint(&target),
+                };
+                let report = made.unwrap();
                 let to: Vec<_> = writers.iter().map(|w| w.begun.load(Ordering::SeqCst)).collect();
                 let copy = options().without_threads().open(&target).unwrap();
                 assert_eq!(copy.recovery().cut, None);
@@ -699,6 +706,44 @@ fn checkpoints_among_writes_and_merges_hold_a_prefix_with_all_that_was_acknowled
             }
         });
         assert!(db.stats().unwrap().merges > 0);
+    }
+}
+
+#[test]
+fn a_reader_makes_a_checkpoint_of_files_that_are_merged_away_meanwhile() {
+    for mode in [IoMode::Mapped, IoMode::Plain] {
+        let dir = TempDir::new(&format!("checkpoint-reader-{mode:?}"));
+        let (store, target) = (dir.path().join("db"), dir.path().join("backup"));
+        let options = || options().io(mode);
+        let db = options().open(&store).unwrap();
+        for round in 0..5 {
+            write_round(&db, round);
+        }
+        let before = contents(&db);
+        let names = || std::fs::read_dir(&store).unwrap().map(|entry| entry.unwrap().file_name());
+        let names_before: Vec<_> = names().collect();
+        let reader = options().open_read_only(&store).unwrap();
+        let mut is_first = true;
+        let report = reader.checkpoint_with(&target, |progress| {
+            assert!(progress.bytes_done <= progress.bytes, "{progress:?}");
+            if std::mem::take(&mut is_first) {
+                write_round(&db, 6);
+                db.merge().unwrap();
+                assert!(names_before.iter().any(|name| names().all(|now| now != *name)));
+            }
+            ControlFlow::Continue(())
+        });
+        let report = report.unwrap();
+        assert!(report.files_linked > 0 && report.files_copied > 1, "{report:?}");
+        let copy = options().open(&target).unwrap();
+        assert!(contents(&copy) == before);
+        assert_eq!(copy.recovery().cut, None);
+        copy.close().unwrap();
+        // Again: what was merged is linked.
+        let report = reader.checkpoint(&target).unwrap();
+        assert!(report.files_linked > 0, "{report:?}");
+        assert!(contents(&options().open(&target).unwrap()) == contents(&db));
+        assert_eq!(reader.checkpoint(&store).unwrap_err().kind(), ErrorKind::Invalid);
     }
 }
 

@@ -291,3 +291,37 @@ fn beside_a_writer_that_is_killed_readers_and_watchers_see_only_states_that_were
         }
     }
 }
+
+#[test]
+fn who_has_the_store_open_and_how_it_goes_there_is_known_to_others() {
+    let dir = TempDir::new("processes-in-use");
+    assert_eq!(bitcask::in_use(dir.path()).unwrap(), None);
+    let mut writer = Process::start("writing", &dir, "mapped");
+    writer.wait_for_reports(1);
+    let in_use = || bitcask::in_use(dir.path()).unwrap().expect("it is in use");
+    assert_eq!(in_use().process, writer.child.id());
+    let told = |enough: &dyn Fn(&bitcask::Stats) -> bool| {
+        loop {
+            if let Some(stats) = in_use().stats.filter(enough) {
+                return stats;
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+    };
+    let stats = told(&|stats| stats.puts > 0);
+    assert!(stats.keys > 0 && stats.bytes() > 0 && stats.put_latency.count() > 0, "{stats:?}");
+    let later = told(&|later| later.puts > stats.puts && later.merges > stats.merges);
+    let between = later.put_latency.since(&stats.put_latency);
+    assert_eq!(between.count(), later.put_latency.count() - stats.put_latency.count());
+    let error = Bitcask::open(dir.path()).unwrap_err();
+    let holder = format!("process {} (", writer.child.id());
+    assert!(error.to_string().contains(&holder), "{error}");
+    assert_eq!(error.to_string().lines().count(), 1, "{error}");
+    drop(writer);
+    assert_eq!(bitcask::in_use(dir.path()).unwrap(), None, "it was killed");
+
+    let db = Bitcask::open(dir.path()).unwrap();
+    assert_eq!(in_use().process, std::process::id());
+    drop(db);
+    assert_eq!(bitcask::in_use(dir.path()).unwrap(), None, "it was closed");
+}
