@@ -13,8 +13,10 @@ use std::path::{Path, PathBuf};
 
 use memmap2::MmapMut;
 
+use bitcask_random::splitmix64;
+
 use crate::Result;
-use crate::keys::{Key, splitmix64};
+use crate::keys::Key;
 use crate::statistics::index;
 
 const HEADER_LEN: usize = 28;

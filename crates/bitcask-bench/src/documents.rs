@@ -1,10 +1,11 @@
 //! Values that are compressed: bytes on the disk, puts and gets of JSON documents, beside the same store without.
 
 use bitcask::{Bitcask, Compression, Options};
+use bitcask_random::{Random, splitmix64};
 
 use crate::Result;
 use crate::bench::Bench;
-use crate::keys::{Random, chosen, key, splitmix64};
+use crate::keys::{chosen, key};
 use crate::report::{Figure, Report};
 use crate::statistics::{Pair, index, interleave, seconds_each};
 

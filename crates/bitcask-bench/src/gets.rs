@@ -5,11 +5,12 @@ use std::thread;
 use std::time::Instant;
 
 use bitcask::{Bitcask, Options};
+use bitcask_random::Random;
 
 use crate::Result;
 use crate::bare::Bare;
 use crate::bench::{Bench, FreshDir, join, put_all};
-use crate::keys::{ABSENT, Key, Random, VALUE_LEN, chosen, key, shuffled, skewed, value};
+use crate::keys::{ABSENT, Key, VALUE_LEN, chosen, key, shuffled, skewed, value};
 use crate::report::{Figure, Report};
 use crate::statistics::{Pair, index, interleave, seconds_each};
 

@@ -7,10 +7,11 @@ use std::path::Path;
 use std::time::Instant;
 
 use bitcask::Bitcask;
+use bitcask_random::{Random, splitmix64};
 
 use crate::Result;
 use crate::bench::Bench;
-use crate::keys::{Key, Random, key, splitmix64};
+use crate::keys::{Key, key};
 use crate::machine::{Memory, cores, free_bytes};
 use crate::report::{Figure, Report, digits};
 use crate::statistics::seconds_each;

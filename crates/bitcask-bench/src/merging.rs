@@ -8,9 +8,10 @@ use std::thread;
 use std::time::Instant;
 
 use bitcask::{Bitcask, MergePolicy, Options};
+use bitcask_random::Random;
 
 use crate::bench::{Bench, join, put_all};
-use crate::keys::{Random, key};
+use crate::keys::key;
 use crate::report::{Figure, Report};
 use crate::statistics::{Latencies, Pair};
 use crate::{Failure, Result};

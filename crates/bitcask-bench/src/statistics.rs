@@ -2,6 +2,8 @@
 
 use std::time::{Duration, Instant};
 
+use bitcask_random::whole;
+
 use crate::Result;
 
 /// The middle value, or the mean of the two middle ones.
@@ -129,16 +131,6 @@ pub(crate) fn index(n: u64) -> usize {
     usize::try_from(n).expect("what is in memory fits the address space")
 }
 
-/// The whole part of a number that is not negative.
-#[expect(
-    clippy::cast_possible_truncation,
-    clippy::cast_sign_loss,
-    reason = "the whole part is what is asked for; `as` saturates"
-)]
-pub(crate) fn whole(x: f64) -> u64 {
-    x as u64
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -187,10 +179,5 @@ mod tests {
             (pair.ours(), pair.bare(), pair.ratio(), pair.ours_max()),
             (4.0, 1.0, 3.0, 30.0)
         );
-    }
-
-    #[test]
-    fn whole_parts_saturate() {
-        assert_eq!([whole(2.9), whole(-1.0), whole(f64::INFINITY)], [2, 0, u64::MAX]);
     }
 }

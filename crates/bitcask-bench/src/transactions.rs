@@ -3,10 +3,11 @@
 use std::thread;
 
 use bitcask::{Bitcask, Error, WriteBatch};
+use bitcask_random::Random;
 
 use crate::Result;
 use crate::bench::{Bench, join, put_all};
-use crate::keys::{Key, Random, VALUE_LEN, key, value};
+use crate::keys::{Key, VALUE_LEN, key, value};
 use crate::report::{Figure, Report, digits};
 use crate::statistics::{Pair, interleave, median, seconds_each};
 

@@ -1,14 +1,14 @@
 //! Measuring a store: a scratch directory, mixes of operations, and how long they took.
 
 mod histogram;
-mod numbers;
+mod keys;
 mod report;
 mod run;
 mod scratch;
 
 pub(crate) use histogram::Times;
-pub(crate) use numbers::KEY_LEN;
-pub(crate) use report::{as_json, as_text, time};
+pub(crate) use keys::KEY_LEN;
+pub(crate) use report::{as_json, as_text};
 pub(crate) use run::{Bench, Measured};
 pub(crate) use scratch::Scratch;
 

@@ -90,15 +90,11 @@ impl Failure {
 
     /// Standard input or output failed.
     pub(crate) fn stdio(what: &str, source: &io::Error) -> Self {
-        let causes = vec![source.to_string()];
-        Self {
-            what: what.into(),
-            causes,
-            help: None,
-            kind: ErrorKind::Io,
-            is_silent: false,
-            code: None,
-        }
+        use io::ErrorKind::{QuotaExceeded, StorageFull};
+        let (what, causes) = (what.into(), vec![source.to_string()]);
+        let is_full = matches!(source.kind(), StorageFull | QuotaExceeded);
+        let kind = if is_full { ErrorKind::Full } else { ErrorKind::Io };
+        Self { what, causes, help: None, kind, is_silent: false, code: None }
     }
 
     /// Other advice than the error's kind gives.

@@ -7,7 +7,10 @@ mod bench;
 mod cli;
 mod commands;
 mod failure;
+#[cfg(test)]
+mod fuzzing;
 mod incoming;
+mod outfile;
 mod output;
 mod pace;
 mod redis;

@@ -1,13 +1,17 @@
 //! What is printed, and where: data to standard output, everything else to standard error.
 
+mod stats;
+
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 
-use bitcask::{CheckpointReport, FileStats, MergeReport, RepairReport, Stats, VerifyReport};
+use bitcask::{CheckpointReport, MergeReport, RepairReport, VerifyReport};
 use serde_json::json;
 
 use crate::failure::Failure;
 use crate::text::{Encoding, shown};
+
+pub(crate) use stats::{mergeable, mergeable_json, stats, stats_json};
 
 /// Writes data. A reader that has gone away has all that it wanted.
 pub(crate) fn to_stdout(data: &[u8]) -> Result<(), Failure> {
@@ -71,35 +75,6 @@ pub(crate) fn merged_json(report: &MergeReport) -> String {
         "records_kept": report.records_kept,
     });
     format!("{json:#}\n")
-}
-
-/// What a merge would give back, file by file.
-pub(crate) fn mergeable(stats: &Stats) -> String {
-    let wanted: Vec<_> = stats.files.iter().filter(|file| reclaimable(file) > 0).collect();
-    if wanted.is_empty() {
-        return "nothing to merge\n".into();
-    }
-    let mut text = String::new();
-    for file in &wanted {
-        writeln!(text, "{}: {} of {}", name(file), size(reclaimable(file)), size(file.bytes))
-            .expect("a string takes any text");
-    }
-    let all: u64 = wanted.iter().map(|file| reclaimable(file)).sum();
-    format!("{text}a merge would give back up to {} of {}\n", size(all), size(stats.bytes()))
-}
-
-pub(crate) fn mergeable_json(stats: &Stats) -> String {
-    let files: Vec<_> = stats
-        .files
-        .iter()
-        .map(|file| json!({ "name": name(file), "bytes": file.bytes, "reclaimable_bytes": reclaimable(file) }))
-        .collect();
-    let all: u64 = stats.files.iter().map(reclaimable).sum();
-    format!("{:#}\n", json!({ "reclaimable_bytes": all, "files": files }))
-}
-
-fn reclaimable(file: &FileStats) -> u64 {
-    file.dead_bytes + file.tombstone_bytes
 }
 
 pub(crate) fn verified(report: &VerifyReport) -> String {
@@ -248,141 +223,6 @@ pub(crate) fn backed_up_json(report: &CheckpointReport) -> String {
     format!("{json:#}\n")
 }
 
-/// The files in a table, and what there is besides.
-pub(crate) fn stats(stats: &Stats) -> String {
-    let total = stats.bytes();
-    let dead = stats.dead_bytes();
-    let mut rows = vec![["FILE", "STATE", "LIVE", "DEAD", "DEAD %", ""].map(String::from)];
-    for file in &stats.files {
-        let row = [name(file), state(file).into()];
-        rows.push(with_sizes(row, file.bytes, file.dead_bytes));
-    }
-    rows.push(with_sizes(["total".into(), files(stats.files.len())], total, dead));
-
-    let mut text = table(&rows);
-    text.push('\n');
-    let mut line = |what: &str, value: &dyn Display| {
-        writeln!(text, "{what:<13}{value}").expect("a string takes any text");
-    };
-    line("keys", &stats.keys);
-    line("keydir", &size(stats.keydir_bytes));
-    if stats.expiring_keys > 0 {
-        line("of these", &format_args!("{} will expire", stats.expiring_keys));
-    }
-    for foreign in &stats.foreign {
-        line("foreign file", &format_args!("{foreign:?}"));
-    }
-    for advice in advice(stats) {
-        line("advice", &advice);
-    }
-    text
-}
-
-pub(crate) fn stats_json(stats: &Stats) -> String {
-    let file = |file: &FileStats| {
-        json!({
-            "id": file.id,
-            "name": name(file),
-            "state": state(file),
-            "merged": file.merged,
-            "bytes": file.bytes,
-            "live_bytes": file.live_bytes(),
-            "dead_bytes": file.dead_bytes,
-            "tombstone_bytes": file.tombstone_bytes,
-        })
-    };
-    let json = json!({
-        "keys": stats.keys,
-        "expiring_keys": stats.expiring_keys,
-        "keydir_bytes": stats.keydir_bytes,
-        "advice": advice(stats),
-        "seq": stats.seq,
-        "bytes": stats.bytes(),
-        "live_bytes": stats.bytes().saturating_sub(stats.dead_bytes()),
-        "dead_bytes": stats.dead_bytes(),
-        "files": stats.files.iter().map(file).collect::<Vec<_>>(),
-        "foreign": stats.foreign.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>(),
-    });
-    format!("{json:#}\n")
-}
-
-fn name(file: &FileStats) -> String {
-    file.path.file_name().unwrap_or_default().display().to_string()
-}
-
-fn state(file: &FileStats) -> &'static str {
-    match file {
-        FileStats { active: true, .. } => "active",
-        FileStats { sealed: true, .. } => "sealed",
-        _ => "unsealed",
-    }
-}
-
-fn with_sizes([name, state]: [String; 2], bytes: u64, dead: u64) -> [String; 6] {
-    let part = if bytes == 0 { 0.0 } else { dead as f64 / bytes as f64 };
-    let percent = format!("{:.0}", part * 100.0);
-    [name, state, size(bytes.saturating_sub(dead)), size(dead), percent, bar(part)]
-}
-
-/// What is live of it, and what is dead.
-fn bar(dead: f64) -> String {
-    const WIDTH: usize = 20;
-    let is_dead = |cell: usize| (cell as f64 + 0.5) / WIDTH as f64 > 1.0 - dead;
-    let cells: String = (0..WIDTH).map(|cell| if is_dead(cell) { '.' } else { '#' }).collect();
-    format!("[{cells}]")
-}
-
-/// What is worth doing.
-fn advice(stats: &Stats) -> Vec<String> {
-    const DEAD_WORTH_MERGING: u64 = 1 << 20;
-    let mut advice = Vec::new();
-    let dead: u64 = stats.files.iter().map(reclaimable).sum();
-    if dead >= DEAD_WORTH_MERGING && dead >= stats.bytes() / 4 {
-        let (dead, all) = (size(dead), size(stats.bytes()));
-        advice.push(format!("{dead} of {all} are dead: `bitcask merge` gives most of it back"));
-    }
-    let unsealed = stats.files.iter().filter(|file| !file.sealed && !file.active).count();
-    if unsealed > 0 {
-        advice.push(format!(
-            "{} no hint, so opening reads all of it: open the store to write once, and they have",
-            if unsealed == 1 { "1 file has".into() } else { format!("{unsealed} files have") }
-        ));
-    }
-    if !stats.foreign.is_empty() {
-        advice
-            .push("the directory holds files that are not the store's: they are left alone".into());
-    }
-    if !stats.pinned_files.is_empty() {
-        let count = files(stats.pinned_files.len());
-        advice.push(format!(
-            "{count} merged away, but still read: their space is free when that ends"
-        ));
-    }
-    if let Some(why) = &stats.poisoned {
-        advice.push(format!("no more writes are taken: {why}; open the store again"));
-    }
-    advice
-}
-
-/// Rows of the same columns: text to the left, sizes to the right.
-fn table(rows: &[[String; 6]]) -> String {
-    let mut widths = [0; 6];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
-        }
-    }
-    let [w0, w1, w2, w3, w4, _] = widths;
-    let mut text = String::new();
-    for [name, state, live, dead, percent, bar] in rows {
-        let line =
-            format!("{name:<w0$}  {state:<w1$}  {live:>w2$}  {dead:>w3$}  {percent:>w4$}  {bar}");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
-}
-
 pub(crate) fn keys(count: u64) -> String {
     format!("{count} key{}", if count == 1 { "" } else { "s" })
 }
@@ -408,6 +248,18 @@ pub(crate) fn size(bytes: u64) -> String {
     format!("{value:.1} {unit}")
 }
 
+/// A time as people read it, in at most eight characters.
+pub(crate) fn time(ns: u64) -> String {
+    let (mut value, mut unit) = (ns as f64, "ns");
+    for next in ["us", "ms", "s"] {
+        if value < 999.95 {
+            break;
+        }
+        (value, unit) = (value / 1000.0, next);
+    }
+    if unit == "ns" { format!("{ns} ns") } else { format!("{value:.1} {unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -426,6 +278,20 @@ mod tests {
         ];
         for (bytes, text) in cases {
             assert_eq!(size(bytes), text, "{bytes}");
+        }
+    }
+
+    #[test]
+    fn times_are_short_for_people() {
+        for (ns, text) in [
+            (0, "0 ns"),
+            (999, "999 ns"),
+            (1000, "1.0 us"),
+            (999_940, "999.9 us"),
+            (999_960, "1.0 ms"),
+            (12_345_678_901, "12.3 s"),
+        ] {
+            assert_eq!(time(ns), text, "{ns}");
         }
     }
 }

@@ -2,12 +2,12 @@
 
 use std::fmt::Write as _;
 
+use bitcask_random::whole;
 use serde_json::{Value, json};
 
-use super::numbers::whole;
 use super::{Findings, Measured, Times};
 use crate::cli::Workload;
-use crate::output::size;
+use crate::output::{size, time};
 
 /// The parts of a thousand that are shown.
 const PARTS: [(&str, u64); 4] = [("p50", 500), ("p95", 950), ("p99", 990), ("p99.9", 999)];
@@ -105,18 +105,6 @@ fn repeated(c: char, count: u64) -> String {
     (0..count).map(|_| c).collect()
 }
 
-/// A time as people read it, in at most eight characters.
-pub(crate) fn time(ns: u64) -> String {
-    let (mut value, mut unit) = (ns as f64, "ns");
-    for next in ["us", "ms", "s"] {
-        if value < 999.95 {
-            break;
-        }
-        (value, unit) = (value / 1000.0, next);
-    }
-    if unit == "ns" { format!("{ns} ns") } else { format!("{value:.1} {unit}") }
-}
-
 pub(crate) fn as_json(findings: &Findings) -> String {
     let (loaded, time) = findings.loaded;
     let workload = |measured: &Measured| {
@@ -160,23 +148,4 @@ fn times(times: &Times) -> Value {
         "max_ns": times.max_ns(),
         "histogram": powers.collect::<Vec<_>>(),
     })
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn times_are_short_for_people() {
-        for (ns, text) in [
-            (0, "0 ns"),
-            (999, "999 ns"),
-            (1000, "1.0 us"),
-            (999_940, "999.9 us"),
-            (999_960, "1.0 ms"),
-            (12_345_678_901, "12.3 s"),
-        ] {
-            assert_eq!(time(ns), text, "{ns}");
-        }
-    }
 }

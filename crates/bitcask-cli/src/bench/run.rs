@@ -7,10 +7,11 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitcask::{Bitcask, Durability, Error, Index, Options, WriteBatch};
+use bitcask_random::{Random, Zipf};
 
 use super::Times;
 use super::histogram::Recorder;
-use super::numbers::{Random, Zipf, key};
+use super::keys::key;
 use crate::cli::Workload;
 
 /// Keys that are loaded at once.

@@ -9,7 +9,8 @@ use crate::text::{Encoding, parse_duration, parse_size};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Works beside a process that has the store open.
+Works beside a process that has the store open, and then tells how it goes there: what was done
+since it was opened, how long that took, who keeps what from being merged.
 
 Examples:
   bitcask --db ./database stats
@@ -89,7 +90,7 @@ pub(crate) struct Repair {
 #[command(after_help = "\
 The backup is a store: it can be opened at once. Files that never change again are linked where
 that is possible, and copied elsewhere; repeated into the same directory, only what is new is
-copied.
+copied. Works beside a process that has the store open.
 
 Examples:
   bitcask --db ./database backup /backups/monday

@@ -5,10 +5,10 @@ use std::time::{Duration, Instant};
 use bitcask::{Bitcask, Durability, Index};
 
 use super::{Context, Outcome};
-use crate::bench::{Bench, Findings, KEY_LEN, Measured, Scratch, as_json, as_text, time};
+use crate::bench::{Bench, Findings, KEY_LEN, Measured, Scratch, as_json, as_text};
 use crate::cli::{self, Safety, Workload};
 use crate::failure::Failure;
-use crate::output::to_stdout;
+use crate::output::{time, to_stdout};
 use crate::terminal::{Progress, interrupted, listen_for_interrupts};
 
 pub(super) fn bench(context: &Context, args: &cli::Bench) -> Result<Outcome, Failure> {

@@ -1,8 +1,9 @@
 //! The store as a whole: what is in it, and its health.
 
 use std::io::IsTerminal;
+use std::path::Path;
 
-use bitcask::{MergePolicy, Options, VerifyOptions};
+use bitcask::{CheckpointReport, MergePolicy, Options, ReadOnly, VerifyOptions};
 use serde_json::json;
 
 use super::{Answer, Context, Outcome};
@@ -13,15 +14,19 @@ use crate::terminal::{self, Progress, confirm, interrupted, listen_for_interrupt
 
 pub(super) fn stats(context: &Context, args: &cli::Stats) -> Result<Outcome, Failure> {
     let reader = context.reader()?;
-    let said = |stats: &bitcask::Stats| {
-        if context.json { output::stats_json(stats) } else { output::stats(stats) }
+    let said = || {
+        let (stats, in_use) = (reader.stats(), bitcask::in_use(context.dir()?)?);
+        Ok::<_, Failure>(match context.json {
+            true => output::stats_json(&stats, in_use.as_ref()),
+            false => output::stats(&stats, in_use.as_ref()),
+        })
     };
-    let Some(pause) = args.watch else { return Answer::done(said(&reader.stats())).print() };
+    let Some(pause) = args.watch else { return Answer::done(said()?).print() };
     listen_for_interrupts()?;
     let clear = if std::io::stdout().is_terminal() && !context.json { "\x1b[H\x1b[2J" } else { "" };
     while interrupted().is_continue() {
         reader.refresh()?;
-        to_stdout(format!("{clear}{}", said(&reader.stats())).as_bytes())?;
+        to_stdout(format!("{clear}{}", said()?).as_bytes())?;
         terminal::pause(pause);
     }
     Ok(Outcome::Done)
@@ -99,29 +104,26 @@ pub(super) fn repair(context: &Context, args: &cli::Repair) -> Result<Outcome, F
 }
 
 pub(super) fn backup(context: &Context, args: &cli::Backup) -> Result<Outcome, Failure> {
-    context.write(false, |db| {
-        listen_for_interrupts()?;
-        let report = checkpoint(context, db, "backing up", &args.target)?;
-        if report.stopped {
-            context.note(format_args!("interrupted: the backup is as it was before"));
-            return Ok(Answer::absent());
-        }
-        Ok(Answer::done(if context.json {
-            output::backed_up_json(&report)
-        } else {
-            output::backed_up(&report)
-        }))
-    })
+    let reader = context.reader()?;
+    listen_for_interrupts()?;
+    let report = checkpoint(context, &reader, "backing up", &args.target)?;
+    if report.stopped {
+        context.note(format_args!("interrupted: the backup is as it was before"));
+        return Ok(Outcome::Absent);
+    }
+    let said =
+        if context.json { output::backed_up_json(&report) } else { output::backed_up(&report) };
+    Answer::done(said).print()
 }
 
 fn checkpoint(
     context: &Context,
-    db: &bitcask::Bitcask,
+    reader: &ReadOnly,
     what: &'static str,
-    target: &std::path::Path,
-) -> Result<bitcask::CheckpointReport, Failure> {
+    target: &Path,
+) -> Result<CheckpointReport, Failure> {
     let progress = Progress::new(what, context.quiet);
-    let report = db.checkpoint_with(target, |now| {
+    let report = reader.checkpoint_with(target, |now| {
         let files = format_args!(", {} of {} files", now.files_done, now.files);
         progress.show(now.bytes_done, now.bytes, files);
         interrupted()
@@ -141,11 +143,9 @@ pub(super) fn restore(context: &Context, args: &cli::Restore) -> Result<Outcome,
         let what = format!("there is something already: {}", target.display());
         return Err(Failure::invalid(what).advise("restore into a directory that is not there yet"));
     }
-    let source =
-        Options::new().create_if_missing(false).open(&args.source).map_err(super::no_store)?;
+    let source = Options::new().open_read_only(&args.source).map_err(super::no_store)?;
     listen_for_interrupts()?;
     let report = checkpoint(context, &source, "restoring", target)?;
-    source.close()?;
     if report.stopped {
         context.note(format_args!("interrupted: nothing was restored"));
         return Ok(Outcome::Absent);

@@ -13,6 +13,7 @@ use serde_json::json;
 use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
+use crate::outfile::Outfile;
 use crate::terminal::{Stdin, confirm, interrupted};
 use crate::text::shown;
 
@@ -113,8 +114,9 @@ pub(super) fn get(context: &Context, args: cli::Get) -> Result<Outcome, Failure>
             return Ok(Outcome::Absent);
         };
         let failed = |e| Failure::file("cannot write", path, &e);
-        let mut file = File::create(path).map_err(failed)?;
-        std::io::copy(&mut value, &mut file).and_then(|_| file.sync_all()).map_err(failed)?;
+        let file = Outfile::create(path).map_err(failed)?;
+        let copied = file.writer().and_then(|mut to| std::io::copy(&mut value, &mut to));
+        copied.and_then(|_| file.finish()).map_err(failed)?;
         return Ok(Outcome::Done);
     }
     let Some(value) = reader.get(&key)? else {

@@ -1,6 +1,5 @@
 //! All of a store, or a part, as a stream.
 
-use std::fs::File;
 use std::io::{self, Write};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStrExt;
@@ -15,6 +14,7 @@ use serde_json::json;
 use super::{Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
+use crate::outfile::Outfile;
 use crate::output::{keys, to_stderr, to_stdout};
 use crate::pace::Pace;
 use crate::terminal::{Progress, interrupted, listen_for_interrupts};
@@ -41,11 +41,11 @@ impl Write for Counted {
 pub(super) fn export(context: &Context, args: &cli::Export) -> Result<Outcome, Failure> {
     let reader = context.reader()?;
     let to_file = args.path != Path::new("-");
-    let out: Box<dyn Write> = if to_file {
-        let file = File::create(&args.path);
-        Box::new(file.map_err(|e| Failure::file("cannot create", &args.path, &e))?)
-    } else {
-        Box::new(io::stdout())
+    let cannot_create = |e| Failure::file("cannot create", &args.path, &e);
+    let file = to_file.then(|| Outfile::create(&args.path)).transpose().map_err(cannot_create)?;
+    let out: Box<dyn Write> = match &file {
+        Some(file) => Box::new(file.writer().map_err(cannot_create)?),
+        None => Box::new(io::stdout()),
     };
     listen_for_interrupts()?;
     let bytes = Arc::new(AtomicU64::new(0));
@@ -73,9 +73,11 @@ pub(super) fn export(context: &Context, args: &cli::Export) -> Result<Outcome, F
     })?;
     if stopped {
         // Without its end, which says that it is whole.
-        return Err(Failure::interrupted(format!("{count} keys were exported")));
+        let done = if to_file { "the file is as it was before" } else { "the stream has no end" };
+        return Err(Failure::interrupted(format!("{done}, after {}", keys(count))));
     }
     writer.finish().map_err(failed)?;
+    file.map_or(Ok(()), Outfile::finish).map_err(failed)?;
     drop(progress);
     let bytes = bytes.load(Ordering::Relaxed);
     let said = json!({ "keys": count, "bytes": bytes });

@@ -1,63 +1,43 @@
 //! Streams with something wrong in each: no panic, no hang, no memory that the bytes do not account for.
 
+use bitcask_random::Random;
+
 use super::tests::{FORMATS, entry, open, samples, written};
 use super::*;
+use crate::fuzzing::{byte, seeded};
 
 const ROUNDS: u64 = 4000;
 
-/// SplitMix64.
-pub(super) struct Random(u64);
+/// Fewer than so many; half of the times of those that mean something to a format.
+pub(super) fn some_bytes(random: &mut Random, len_max: usize) -> Vec<u8> {
+    const MARKS: &[u8] = b"\"\"\\,\r\n{}:x0 \0\xc3\xa4\xff";
+    let marks = random.next().is_multiple_of(2);
+    let len = random.index(len_max);
+    (0..len)
+        .map(|_| match marks {
+            true => MARKS[random.index(MARKS.len())],
+            false => byte(random),
+        })
+        .collect()
+}
 
-impl Random {
-    /// `SEED=` repeats a run.
-    pub(super) fn new() -> Self {
-        let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
-        println!("SEED={seed}");
-        Self(seed)
-    }
-
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        usize::try_from(self.next() % bound.max(1) as u64).unwrap()
-    }
-
-    /// Fewer than so many; half of the times of those that mean something to a format.
-    pub(super) fn bytes(&mut self, len_max: usize) -> Vec<u8> {
-        const MARKS: &[u8] = b"\"\"\\,\r\n{}:x0 \0\xc3\xa4\xff";
-        let marks = self.next().is_multiple_of(2);
-        let len = self.below(len_max);
-        (0..len)
-            .map(|_| match marks {
-                true => MARKS[self.below(MARKS.len())],
-                false => u8::try_from(self.below(256)).unwrap(),
-            })
-            .collect()
-    }
-
-    /// A few bytes changed, put in, taken out or doubled; and at times the end cut.
-    fn mutate(&mut self, bytes: &[u8]) -> Vec<u8> {
-        let mut bytes = bytes.to_vec();
-        for _ in 0..=self.below(4) {
-            let at = self.below(bytes.len());
-            let end = (at + 1 + self.below(30)).min(bytes.len());
-            match self.below(6) {
-                0 => drop(bytes.splice(at..at, self.bytes(4))),
-                1 if at < bytes.len() => bytes[at] ^= 1 << self.below(8),
-                2 if at < bytes.len() => bytes[at] = *self.bytes(2).first().unwrap_or(&0xff),
-                3 => drop(bytes.drain(at..end)),
-                4 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
-                _ if self.below(4) == 0 => bytes.truncate(at),
-                _ => {}
-            }
+/// A few bytes changed, put in, taken out or doubled; and at times the end cut.
+fn mutate(random: &mut Random, bytes: &[u8]) -> Vec<u8> {
+    let mut bytes = bytes.to_vec();
+    for _ in 0..=random.index(4) {
+        let at = random.index(bytes.len());
+        let end = (at + 1 + random.index(30)).min(bytes.len());
+        match random.index(6) {
+            0 => drop(bytes.splice(at..at, some_bytes(random, 4))),
+            1 if at < bytes.len() => bytes[at] ^= 1 << random.index(8),
+            2 if at < bytes.len() => bytes[at] = *some_bytes(random, 2).first().unwrap_or(&0xff),
+            3 => drop(bytes.drain(at..end)),
+            4 => drop(bytes.splice(at..at, bytes[at..end].to_vec())),
+            _ if random.index(4) == 0 => bytes.truncate(at),
+            _ => {}
         }
-        bytes
     }
+    bytes
 }
 
 /// All entries, and whether the stream was read to its end. Every byte is in one item or between two.
@@ -179,13 +159,13 @@ fn a_length_is_not_believed() {
 
 #[test]
 fn changed_streams_are_read_without_harm() {
-    let mut random = Random::new();
+    let mut random = seeded();
     let samples = &samples()[..12];
     for format in FORMATS {
         let good = written(format, Encoding::Utf8, samples);
         let mut taken = 0;
         for _ in 0..ROUNDS {
-            let bytes = random.mutate(&good);
+            let bytes = mutate(&mut random, &good);
             let (read, whole) = entries(format, &bytes);
             if format == Format::Binary && bytes != good {
                 assert!(!whole && samples.starts_with(&read));
@@ -196,7 +176,7 @@ fn changed_streams_are_read_without_harm() {
         assert!(taken > 1000, "{format:?} {taken}");
     }
     for _ in 0..ROUNDS {
-        let bytes = random.bytes(300);
+        let bytes = some_bytes(&mut random, 300);
         for format in FORMATS {
             entries(format, &bytes);
         }
@@ -208,10 +188,11 @@ fn changed_streams_are_read_without_harm() {
 #[test]
 fn framing_and_parsing_of_rows_agree() {
     // Among rows of which some are wrong, those on one line without quotes are all found.
-    let mut random = Random::new();
+    let mut random = seeded();
     for _ in 0..ROUNDS {
         let mut bytes = b"key,value,expires_ms\n".to_vec();
-        let wrong: Vec<u8> = random.bytes(20).into_iter().filter(|byte| *byte != b'\n').collect();
+        let wrong: Vec<u8> =
+            some_bytes(&mut random, 20).into_iter().filter(|byte| *byte != b'\n').collect();
         // With text before its quotes, none of them opens.
         bytes.extend([b"a", &wrong[..], b"\nlast,row,\n"].concat());
         if wrong.windows(2).any(|pair| pair == b",\"") {

@@ -4,9 +4,10 @@ use std::cell::RefCell;
 use std::io::{self, BufReader, Cursor, Read, Write};
 use std::rc::Rc;
 
-use super::fuzz::Random;
+use super::fuzz::some_bytes;
 use super::source::Source;
 use super::*;
+use crate::fuzzing::seeded;
 
 pub(super) const FORMATS: [Format; 3] = [Format::Jsonl, Format::Csv, Format::Binary];
 const ENCODINGS: [Encoding; 3] = [Encoding::Utf8, Encoding::Hex, Encoding::Base64];
@@ -60,7 +61,7 @@ fn read(format: Format, bytes: &[u8]) -> Vec<Item> {
 }
 
 pub(super) fn samples() -> Vec<Entry> {
-    let mut random = Random::new();
+    let mut random = seeded();
     let all: Vec<u8> = (0..=255).collect();
     let mut entries = vec![
         entry(b"", b"", None),
@@ -73,8 +74,8 @@ pub(super) fn samples() -> Vec<Entry> {
         entry(b" ", b" , ", None),
     ];
     for _ in 0..40 {
-        let key = random.bytes(12);
-        let value = random.bytes(200);
+        let key = some_bytes(&mut random, 12);
+        let value = some_bytes(&mut random, 200);
         let expires_ms = Some(random.next()).filter(|ms| ms % 2 == 0);
         entries.push(Entry { key, value, expires_ms });
     }

@@ -78,9 +78,15 @@ fn a_store_in_use_names_who_uses_it() {
     let scene = Scene::new("locked");
     let db = Bitcask::open(scene.path("d")).unwrap();
     db.put(b"k", b"v").unwrap();
-    for command in ["get k", "exists k", "scan", "count", "stats", "verify"] {
+    for command in ["get k", "exists k", "scan", "count", "stats", "verify", "backup b"] {
         assert_eq!(scene.run(&format!("--db d {command}")).code, Some(0), "{command}");
     }
+    assert_eq!(scene.ok("--db b get k"), "v");
+    let stats = scene.ok("--db d stats");
+    let in_use = format!("in use by    process {} (it-", std::process::id());
+    assert!(stats.contains(&in_use), "{stats}");
+    let stats: serde_json::Value = serde_json::from_str(&scene.ok("--db d stats --json")).unwrap();
+    assert_eq!(stats["in_use"]["process"], std::process::id());
     for command in ["set k v", "del k", "expire k 1s", "incr n", "merge", "repair --yes"] {
         let ran = scene.run(&format!("--db d {command}"));
         let start = format!("error: the store is in use by process {} (it-", std::process::id());
@@ -145,7 +151,7 @@ fn standard_input_and_output_may_fail_too() {
     scene.ok("--db d set k v");
     let full = File::options().write(true).open("/dev/full").unwrap();
     let ran = run(scene.command(["--db", "d", "get", "k"]).stdout(full));
-    assert_eq!(ran.code, Some(6), "{ran:?}");
+    assert_eq!(ran.code, Some(8), "{ran:?}");
     let start = "error: cannot write: standard output\ncaused by: No space left on device";
     assert!(ran.stderr.starts_with(start), "{ran:?}");
 

@@ -6,7 +6,7 @@ use std::time::{Duration, SystemTime};
 use bitcask::{Bitcask, Expiry};
 use serde_json::Value;
 
-use crate::{Scene, run, run_with_input};
+use crate::{Scene, names, run, run_with_input};
 
 /// Any bytes, lengths from none on, and some that expire.
 fn fill(scene: &Scene, count: u64) {
@@ -134,6 +134,35 @@ fn an_import_goes_on_where_it_was_interrupted() {
     assert_eq!(said, "imported                 20000\n");
     assert_eq!(scene.ok("--db d count"), "20000\n");
     assert_eq!(scene.ok("--db d get k19999"), "19999");
+}
+
+#[test]
+fn what_was_there_stays_until_all_of_it_is_exported() {
+    let scene = Scene::new("transfer-partial");
+    fill(&scene, 2000);
+    fs::write(scene.path("out"), "from yesterday").unwrap();
+    let slow = ["--db", "d", "export", "--to", "binary", "--rate", "50K", "out"];
+    let child = scene.command(slow).spawn().unwrap();
+    while fs::metadata(scene.path("out.partial")).map_or(0, |file| file.len()) == 0 {
+        std::thread::yield_now();
+    }
+    let id = child.id().to_string();
+    assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
+    let ran = crate::Ran::from(child.wait_with_output().unwrap());
+    assert_eq!(ran.code, Some(130), "{ran:?}");
+    assert!(ran.stderr.contains("the file is as it was before"), "{ran:?}");
+    assert_eq!(fs::read_to_string(scene.path("out")).unwrap(), "from yesterday");
+    assert_eq!(names(&scene.0), ["d", "out"]);
+    // A name that is a link stays one.
+    std::os::unix::fs::symlink("out", scene.path("link")).unwrap();
+    assert_eq!(scene.run("--db d export --to binary link --quiet").code, Some(0));
+    assert_eq!(scene.ok("--db copy import --from binary out"), "imported                 2001\n");
+    assert_equal(&scene, "copy");
+    scene.ok("--db d set k v");
+    scene.ok("--db d get k --output link");
+    assert_eq!(fs::read(scene.path("out")).unwrap(), b"v");
+    assert!(scene.path("link").is_symlink());
+    assert_eq!(scene.run("--db d get k --output /dev/full").code, Some(8));
 }
 
 #[test]

@@ -10,9 +10,9 @@ use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitcask::{Bitcask, ErrorKind, Snapshot, Transaction, WriteBatch};
+use bitcask_random::Random;
 
 use crate::counts::Counts;
-use crate::random::Random;
 use crate::{Failure, Result, chores};
 
 const ACCOUNTS: u64 = 24;

@@ -9,11 +9,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use bitcask::Bitcask;
+use bitcask_random::Random;
 
 use crate::account::{check_between, check_prefix, marks};
 use crate::counts::Counts;
 use crate::journal::Journal;
-use crate::random::Random;
 use crate::writer::Layout;
 use crate::{Result, Setting, bank, chores};
 

@@ -6,10 +6,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitcask::{Bitcask, Snapshot, Value};
+use bitcask_random::{Random, splitmix64};
 
 use crate::account::marks;
 use crate::counts::Counts;
-use crate::random::{Random, mix};
 use crate::{Result, bank};
 
 /// How often somebody who waits looks whether to stop.
@@ -63,7 +63,7 @@ fn digest(snapshot: &Snapshot) -> Result<(u64, u64)> {
     for entry in snapshot {
         let (key, value): (Vec<u8>, Value) = entry?;
         let checksums = u64::from(crc32c::crc32c(&key)) << 32 | u64::from(crc32c::crc32c(&value));
-        sum = sum.wrapping_add(mix(checksums));
+        sum = sum.wrapping_add(splitmix64(checksums));
         count += 1;
     }
     Ok((count, sum))

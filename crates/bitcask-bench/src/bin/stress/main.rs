@@ -22,7 +22,6 @@ mod counts;
 mod journal;
 mod plan;
 mod process;
-mod random;
 mod reader;
 mod supervisor;
 mod worker;
@@ -115,7 +114,7 @@ fn run(arguments: &Arguments) -> Result<()> {
     }
     let parent = arguments.dir.clone().unwrap_or_else(std::env::temp_dir);
     let dir = parent.join(format!("bitcask-stress-{}", std::process::id()));
-    std::fs::create_dir(&dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
+    std::fs::create_dir_all(&dir).map_err(|e| format!("cannot create {}: {e}", dir.display()))?;
     let setting = Setting::of(arguments, &dir);
     let minutes = arguments.minutes.unwrap_or(1);
     let seconds = arguments.seconds.unwrap_or(minutes * 60);

@@ -4,9 +4,8 @@
 //! then a value, a value that expires, or a deletion. A value says which version it is and has bytes that
 //! nothing else has, under a checksum of its own.
 
+use bitcask_random::splitmix64;
 use std::time::{SystemTime, UNIX_EPOCH};
-
-use crate::random::mix;
 
 /// A key, by its owner.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -39,7 +38,7 @@ impl KeyId {
     }
 
     fn chance(self, version: u64) -> u64 {
-        mix(mix(u64::from(self.worker) << 32 | u64::from(self.index)) ^ version)
+        splitmix64(splitmix64(u64::from(self.worker) << 32 | u64::from(self.index)) ^ version)
     }
 
     pub(crate) fn kind(self, version: u64) -> Kind {
@@ -68,7 +67,7 @@ impl KeyId {
 
     fn body(self, version: u64) -> Vec<u8> {
         let (len, seed) = (self.body_len(version), self.chance(version));
-        let words = (0..len.div_ceil(8) as u64).flat_map(|n| mix(seed ^ n).to_le_bytes());
+        let words = (0..len.div_ceil(8) as u64).flat_map(|n| splitmix64(seed ^ n).to_le_bytes());
         let mut body: Vec<u8> = words.collect();
         body.truncate(len);
         body

@@ -9,13 +9,13 @@ use std::thread;
 use std::time::Duration;
 
 use bitcask::{Changed, ErrorKind, Event, IoMode, Options, ReadOnly, Watch};
+use bitcask_random::Random;
 
 use crate::account::{Span, check_between, check_expiry, check_prefix, marks};
 use crate::bank::{self, Balances, Till};
 use crate::counts::Counts;
 use crate::journal::{Journal, Slot};
 use crate::plan::{KeyId, Mark};
-use crate::random::Random;
 use crate::writer::{Layout, index, say, sound, stop_with_parent};
 use crate::{Result, Setting, chores};
 
@@ -29,7 +29,7 @@ const NEW_BEGINNINGS: u32 = 1000;
 
 pub(crate) fn run(setting: &Setting, life: u64) -> Result<()> {
     let layout = Layout::in_dir(&setting.dir);
-    let mut random = Random::new(setting.seed, life << 8 | 1 << 63);
+    let mut random = Random::for_purpose(setting.seed, life << 8 | 1 << 63);
     let io = if random.one_in(3) { IoMode::Plain } else { IoMode::Auto };
     let reader = Options::new().io(io).index(index(&mut random)).open_read_only(&layout.store)?;
     let (journals, tills) = (layout.worker_journals(setting)?, layout.tills()?);

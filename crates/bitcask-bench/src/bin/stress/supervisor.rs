@@ -7,10 +7,10 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use bitcask::Bitcask;
+use bitcask_random::Random;
 
 use crate::counts::{Sums, add_all};
 use crate::process::Process;
-use crate::random::Random;
 use crate::writer::{Layout, account_for};
 use crate::{Result, Role, Setting, checkpoints, chores};
 
@@ -49,7 +49,7 @@ pub(crate) fn run(setting: &Setting, time: Duration) -> Result<()> {
     let layout = Layout::in_dir(&setting.dir);
     fs::create_dir(&layout.journals)?;
     say(&format!("seed {}, in {}", setting.seed, setting.dir.display()))?;
-    let mut random = Random::new(setting.seed, 1 << 40);
+    let mut random = Random::for_purpose(setting.seed, 1 << 40);
     let (mut writer, mut reader) = (Lives::of(Role::Writer), Lives::of(Role::Reader));
     let (started, mut told, mut sampled) = (Instant::now(), Instant::now(), Instant::now());
     let mut usage = Vec::new();

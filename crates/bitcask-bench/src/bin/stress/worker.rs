@@ -4,12 +4,12 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, UNIX_EPOCH};
 
 use bitcask::{Bitcask, Expiry, WriteBatch};
+use bitcask_random::Random;
 
 use crate::account::{Span, check};
 use crate::counts::Counts;
 use crate::journal::{BATCH_MAX, Intent, Journal, Slot};
 use crate::plan::{KeyId, Kind, Mark, STREAMED_LEN, wall_ms};
-use crate::random::Random;
 use crate::{Result, chores};
 
 /// Values that expire live so long.

@@ -9,11 +9,11 @@ use std::thread::{self, Scope};
 use std::time::Duration;
 
 use bitcask::{Bitcask, Compression, Durability, Index, IoMode, MergePolicy, Options};
+use bitcask_random::Random;
 
 use crate::bank::{self, TELLERS, Teller, Till};
 use crate::counts::Counts;
 use crate::journal::Journal;
-use crate::random::Random;
 use crate::worker::Worker;
 use crate::{Failure, Result, Setting, account, checkpoints, chores};
 
@@ -82,7 +82,7 @@ pub(crate) fn index(random: &mut Random) -> Index {
 
 pub(crate) fn run(setting: &Setting, life: u64) -> Result<()> {
     let layout = Layout::in_dir(&setting.dir);
-    let mut random = Random::new(setting.seed, life << 8);
+    let mut random = Random::for_purpose(setting.seed, life << 8);
     let db = options(&mut random).open(&layout.store)?;
     let (journals, tills) = (layout.worker_journals(setting)?, layout.tills()?);
     bank::found(&db)?;
@@ -90,7 +90,7 @@ pub(crate) fn run(setting: &Setting, life: u64) -> Result<()> {
     say("ready")?;
 
     let (stop, counts) = (stop_with_parent(), Counts::default());
-    let random = |purpose: u64| Random::new(setting.seed, life << 8 | purpose);
+    let random = |purpose: u64| Random::for_purpose(setting.seed, life << 8 | purpose);
     thread::scope(|scope| {
         for (n, journal) in (1..).zip(&journals) {
             let mut worker = Worker::new(&db, journal, random(n), &counts)?;

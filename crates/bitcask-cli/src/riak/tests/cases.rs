@@ -2,7 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::stores::{Outcome, Random, Scratch, Written, record};
+use bitcask_random::Random;
+
+use super::stores::{Outcome, Scratch, Written, record, some_bytes};
 use crate::incoming::Incoming;
 use crate::riak::{Expiry, KeyForm, RiakError, RiakOptions};
 
@@ -227,7 +229,7 @@ fn files_come_in_the_order_of_their_numbers() {
 fn keys_and_values_have_any_length() {
     let dir = Scratch::new();
     let long = vec![7; 65_535];
-    let large = Random(1).bytes(3 << 20);
+    let large = some_bytes(&mut Random::new(1), 3 << 20);
     let file =
         Written::default().put(b"", b"").put(&long, b"1").put(b"large", &large).delete(&long);
     let outcome = read(dir.put(1, &file, true));
@@ -296,12 +298,12 @@ fn whoever_takes_the_changes_can_end_it() {
 #[test]
 fn garbage_costs_by_its_length_and_not_by_what_it_claims() {
     const LEN: usize = 1 << 19;
-    let mut random = Random(3);
+    let mut random = Random::new(3);
     let small: Vec<_> = (0..LEN).map(|n| u8::from(n % 3 == 0)).collect();
     let sparse: Vec<_> = (0..LEN)
         .map(|n| if n % 4 == 0 { random.next().to_le_bytes()[0] & 31 } else { 0 })
         .collect();
-    for garbage in [vec![0; LEN], random.bytes(LEN), small, sparse] {
+    for garbage in [vec![0; LEN], some_bytes(&mut random, LEN), small, sparse] {
         let dir = Scratch::new();
         let mut data = record(1, b"before", b"1");
         data.extend(&garbage);

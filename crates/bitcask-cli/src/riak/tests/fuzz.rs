@@ -4,8 +4,11 @@
 use std::collections::{BTreeMap, HashSet};
 use std::fs;
 
+use bitcask_random::Random;
+
 use super::fixtures::Fixture;
-use super::stores::{Outcome, Random, read};
+use super::stores::{Outcome, read, some_bytes};
+use crate::fuzzing::seeded;
 use crate::incoming::Incoming;
 use crate::riak::RiakOptions;
 
@@ -41,7 +44,7 @@ impl Truth {
 
     fn some(&self, suffix: &str, random: &mut Random) -> Option<String> {
         let names: Vec<_> = self.files.keys().filter(|name| name.ends_with(suffix)).collect();
-        names.get(random.below(names.len())).map(|name| (*name).clone())
+        names.get(random.index(names.len())).map(|name| (*name).clone())
     }
 
     /// Reads with these files in the place of the true ones, which are put back.
@@ -87,10 +90,10 @@ fn complete_hints(truth: &Truth, changed: &BTreeMap<String, Option<Vec<u8>>>) ->
 }
 
 fn flip(bytes: &mut [u8], random: &mut Random) {
-    for _ in 0..=random.below(4) {
-        let at = random.below(bytes.len());
+    for _ in 0..=random.index(4) {
+        let at = random.index(bytes.len());
         if let Some(byte) = bytes.get_mut(at) {
-            *byte ^= 1 << random.below(8);
+            *byte ^= 1 << random.index(8);
         }
     }
 }
@@ -98,9 +101,9 @@ fn flip(bytes: &mut [u8], random: &mut Random) {
 /// A file with damage of some kind.
 fn damaged(bytes: &[u8], random: &mut Random) -> (Vec<u8>, &'static str) {
     let mut bytes = bytes.to_vec();
-    let at = random.below(bytes.len());
-    let end = (at + 1 + random.below(600)).min(bytes.len());
-    let what = match random.below(6) {
+    let at = random.index(bytes.len());
+    let end = (at + 1 + random.index(600)).min(bytes.len());
+    let what = match random.index(6) {
         0 | 1 => {
             flip(&mut bytes, random);
             "flipped"
@@ -110,8 +113,8 @@ fn damaged(bytes: &[u8], random: &mut Random) -> (Vec<u8>, &'static str) {
             "cut"
         }
         3 => {
-            let len = random.below(600);
-            bytes.splice(at..at, random.bytes(len));
+            let len = random.index(600);
+            bytes.splice(at..at, some_bytes(random, len));
             "inserted"
         }
         4 => {
@@ -119,17 +122,11 @@ fn damaged(bytes: &[u8], random: &mut Random) -> (Vec<u8>, &'static str) {
             "removed"
         }
         _ => {
-            bytes[at..end].fill(if random.below(2) == 0 { 0 } else { 0xff });
+            bytes[at..end].fill(if random.index(2) == 0 { 0 } else { 0xff });
             "blanked"
         }
     };
     (bytes, what)
-}
-
-fn seed() -> u64 {
-    let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(20_260_101);
-    println!("SEED={seed}");
-    seed
 }
 
 const FIXTURES: [&str; 8] = [
@@ -145,7 +142,7 @@ const FIXTURES: [&str; 8] = [
 
 #[test]
 fn damaged_data_and_hint_files_give_nothing_new_and_hide_nothing() {
-    let mut random = Random(seed());
+    let mut random = seeded();
     let (mut cases, mut wrong, mut missing) = (0, 0, 0);
     for name in FIXTURES {
         let truth = Truth::of(name);
@@ -154,7 +151,7 @@ fn damaged_data_and_hint_files_give_nothing_new_and_hide_nothing() {
             let mut what = String::new();
             for suffix in [".data", ".hint"] {
                 if let Some(file) = truth.some(suffix, &mut random)
-                    && random.below(3) > 0
+                    && random.index(3) > 0
                 {
                     let (bytes, kind) = damaged(&truth.files[&file], &mut random);
                     what += &format!(" {file} {kind}");
@@ -164,7 +161,7 @@ fn damaged_data_and_hint_files_give_nothing_new_and_hide_nothing() {
             if let Some(file) = truth.some(".hint", &mut random)
                 && let Some(other) = truth.some(".hint", &mut random)
             {
-                match random.below(6) {
+                match random.index(6) {
                     0 => drop(changed.insert(file, None)),
                     1 => drop(changed.insert(file, Some(truth.files[&other].clone()))),
                     _ => {}
@@ -191,7 +188,7 @@ fn damaged_data_and_hint_files_give_nothing_new_and_hide_nothing() {
 /// With hint files that are whole, damage to data brings nothing back and leaves nothing stale.
 #[test]
 fn whole_hint_files_keep_damage_from_bringing_anything_back() {
-    let mut random = Random(seed());
+    let mut random = seeded();
     let (mut cases, mut missing, mut foreign) = (0, 0, 0);
     for name in ["overwrite-delete", "expiry", "riak-encoded-keys", "merged", "small"] {
         let truth = Truth::of(name);

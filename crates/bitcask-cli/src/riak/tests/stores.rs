@@ -5,6 +5,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use bitcask_random::Random;
+
+use crate::fuzzing::byte;
 use crate::incoming::Incoming;
 use crate::riak::{self, RiakError, RiakOptions, RiakReport, crc};
 
@@ -149,23 +152,6 @@ pub(super) fn record(tstamp: u32, key: &[u8], value: &[u8]) -> Vec<u8> {
     [crc::of(&covered).to_be_bytes().to_vec(), covered].concat()
 }
 
-/// Random numbers, the same for the same seed.
-pub(super) struct Random(pub(super) u64);
-
-impl Random {
-    pub(super) fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    pub(super) fn below(&mut self, end: usize) -> usize {
-        usize::try_from(self.next() % end.max(1) as u64).unwrap()
-    }
-
-    pub(super) fn bytes(&mut self, len: usize) -> Vec<u8> {
-        (0..len).map(|_| self.next().to_le_bytes()[0]).collect()
-    }
+pub(super) fn some_bytes(random: &mut Random, len: usize) -> Vec<u8> {
+    (0..len).map(|_| byte(random)).collect()
 }
