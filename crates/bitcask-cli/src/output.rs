@@ -53,7 +53,8 @@ pub(crate) fn cannot_write(e: &io::Error) -> Failure {
 /// A merge in a line.
 pub(crate) fn merged(report: &MergeReport) -> String {
     if report.files_removed == 0 {
-        return "nothing to merge\n".into();
+        let said = if report.stopped { "nothing is merged yet\n" } else { "nothing to merge\n" };
+        return said.into();
     }
     format!(
         "merged {} ({}) into {} ({}): {} reclaimed\n",
@@ -73,6 +74,7 @@ pub(crate) fn merged_json(report: &MergeReport) -> String {
         "bytes_written": report.bytes_written,
         "reclaimed_bytes": report.reclaimed_bytes(),
         "records_kept": report.records_kept,
+        "stopped": report.stopped,
     });
     format!("{json:#}\n")
 }

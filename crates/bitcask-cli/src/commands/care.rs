@@ -3,7 +3,7 @@
 use std::io::IsTerminal;
 use std::path::Path;
 
-use bitcask::{CheckpointReport, MergePolicy, Options, ReadOnly, VerifyOptions};
+use bitcask::{CheckpointReport, ErrorKind, MergePolicy, Options, ReadOnly, VerifyOptions};
 use serde_json::json;
 
 use super::{Answer, Context, Outcome};
@@ -49,14 +49,13 @@ pub(super) fn merge(context: &Context, args: &cli::Merge) -> Result<Outcome, Fai
             interrupted()
         })?;
         drop(progress);
+        let said =
+            if context.json { output::merged_json(&report) } else { output::merged(&report) };
         if report.stopped {
-            context.note(format_args!("interrupted: what was merged stays so"));
+            to_stdout(said.as_bytes())?;
+            return Err(Failure::interrupted("what is merged stays so; merge again for the rest"));
         }
-        Ok(Answer::done(if context.json {
-            output::merged_json(&report)
-        } else {
-            output::merged(&report)
-        }))
+        Ok(Answer::done(said))
     })
 }
 
@@ -75,9 +74,12 @@ pub(super) fn verify(context: &Context, args: &cli::Verify) -> Result<Outcome, F
     drop(progress);
     let said =
         if context.json { output::verified_json(&report) } else { output::verified(&report) };
-    let clean = report.is_clean() && !report.stopped;
-    let outcome = if clean { Outcome::Done } else { Outcome::Absent };
-    Answer { outcome, data: said.into() }.print()
+    let outcome = if report.is_clean() { Outcome::Done } else { Outcome::Absent };
+    let outcome = Answer { outcome, data: said.into() }.print()?;
+    if report.stopped {
+        return Err(Failure::interrupted("the rest was not looked at"));
+    }
+    Ok(outcome)
 }
 
 pub(super) fn repair(context: &Context, args: &cli::Repair) -> Result<Outcome, Failure> {
@@ -94,7 +96,7 @@ pub(super) fn repair(context: &Context, args: &cli::Repair) -> Result<Outcome, F
             return Ok(Outcome::Absent);
         }
     }
-    let report = Options::new().repair(dir)?;
+    let report = Options::new().repair(dir).map_err(super::no_store)?;
     let said =
         if context.json { output::repaired_json(&report) } else { output::repaired(&report) };
     let whole =
@@ -108,8 +110,7 @@ pub(super) fn backup(context: &Context, args: &cli::Backup) -> Result<Outcome, F
     listen_for_interrupts()?;
     let report = checkpoint(context, &reader, "backing up", &args.target)?;
     if report.stopped {
-        context.note(format_args!("interrupted: the backup is as it was before"));
-        return Ok(Outcome::Absent);
+        return Err(Failure::interrupted("the backup is as it was before"));
     }
     let said =
         if context.json { output::backed_up_json(&report) } else { output::backed_up(&report) };
@@ -143,12 +144,14 @@ pub(super) fn restore(context: &Context, args: &cli::Restore) -> Result<Outcome,
         let what = format!("there is something already: {}", target.display());
         return Err(Failure::invalid(what).advise("restore into a directory that is not there yet"));
     }
-    let source = Options::new().open_read_only(&args.source).map_err(super::no_store)?;
+    let source = Options::new().open_read_only(&args.source).map_err(|e| match e.kind() {
+        ErrorKind::Invalid => Failure::from(e).advise("pass a directory that `backup` has made"),
+        _ => e.into(),
+    })?;
     listen_for_interrupts()?;
     let report = checkpoint(context, &source, "restoring", target)?;
     if report.stopped {
-        context.note(format_args!("interrupted: nothing was restored"));
-        return Ok(Outcome::Absent);
+        return Err(Failure::interrupted("nothing was restored"));
     }
     // It says so itself, or it is no use.
     let keys = Options::new().open_read_only(target)?.len();
