@@ -5,6 +5,7 @@ mod stats;
 use std::fmt::{Display, Write as _};
 use std::io::{self, BufWriter, StdoutLock, Write as _};
 
+use anstyle::AnsiColor;
 use bitcask::{CheckpointReport, MergeReport, RepairReport, VerifyReport};
 use serde_json::json;
 
@@ -22,7 +23,23 @@ pub(crate) fn to_stdout(data: &[u8]) -> Result<(), Failure> {
 /// Writes a line for the user.
 pub(crate) fn to_stderr(text: impl Display) {
     // Ignored: there is nowhere left to say it.
-    drop(writeln!(io::stderr().lock(), "{text}"));
+    drop(writeln!(anstream::stderr().lock(), "{}", painted(&text.to_string())));
+}
+
+/// The words that say what a line is, in colour. What goes elsewhere than to a terminal, or where `NO_COLOR` is set, has none.
+fn painted(text: &str) -> String {
+    let line = |line| {
+        let Some((word, rest)) = str::split_once(line, ": ") else { return line.to_owned() };
+        let colour = match word {
+            "error" => AnsiColor::Red,
+            "help" => AnsiColor::Cyan,
+            "note" => AnsiColor::Green,
+            _ => return line.to_owned(),
+        };
+        let style = colour.on_default().bold();
+        format!("{style}{word}:{style:#} {rest}")
+    };
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
 }
 
 /// Standard output for many lines.

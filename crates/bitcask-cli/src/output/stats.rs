@@ -4,6 +4,8 @@ use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcask::{FileStats, InUse, Latency, SnapshotStats, Stats};
+use comfy_table::presets::NOTHING;
+use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::{files, size, time};
@@ -241,21 +243,16 @@ fn advice(stats: &Stats, in_use: Option<&InUse>) -> Vec<String> {
 
 /// Rows of the same columns: text to the left, sizes to the right.
 fn table(rows: &[[String; 6]]) -> String {
-    let mut widths = [0; 6];
-    for row in rows {
-        for (width, cell) in widths.iter_mut().zip(row) {
-            *width = cell.len().max(*width);
+    let mut table = Table::new();
+    table.load_preset(NOTHING).set_content_arrangement(ContentArrangement::Disabled);
+    table.add_rows(rows);
+    for (index, column) in table.column_iter_mut().enumerate() {
+        column.set_padding((0, 2));
+        if (2..=4).contains(&index) {
+            column.set_cell_alignment(CellAlignment::Right);
         }
     }
-    let [w0, w1, w2, w3, w4, _] = widths;
-    let mut text = String::new();
-    for [name, state, live, dead, percent, bar] in rows {
-        let line =
-            format!("{name:<w0$}  {state:<w1$}  {live:>w2$}  {dead:>w3$}  {percent:>w4$}  {bar}");
-        text.push_str(line.trim_end());
-        text.push('\n');
-    }
-    text
+    table.trim_fmt() + "\n"
 }
 
 fn now_ms() -> u64 {
