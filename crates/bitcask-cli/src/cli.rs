@@ -12,7 +12,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{Bench, Safety, Workload};
-pub(crate) use care::{Backup, Completions, Inspect, Merge, Repair, Restore, Stats, Verify};
+pub(crate) use care::{Backup, Completions, Inspect, Merge, Repair, Restore, Stats, Top, Verify};
 pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
 };
@@ -89,6 +89,8 @@ pub(crate) enum Command {
     Watch(Watch),
     /// Shows the store's files, with their live and dead bytes
     Stats(Stats),
+    /// Shows live what another process does with the store
+    Top(Top),
     /// Gives back the space of values that were replaced or deleted
     Merge(Merge),
     /// Reads and checks every record, hint and dictionary

@@ -12,6 +12,7 @@ mod import;
 mod inspect;
 mod json;
 mod scan;
+mod top;
 mod watch;
 
 use std::path::{Path, PathBuf};
@@ -90,6 +91,7 @@ pub(crate) fn run(globals: Globals, command: Command) -> Result<Outcome, Failure
         Command::Batch(args) => batch::batch(&context, &args),
         Command::Watch(args) => watch::watch(&context, &args),
         Command::Stats(args) => care::stats(&context, &args),
+        Command::Top(args) => top::top(&context, &args),
         Command::Merge(args) => care::merge(&context, &args),
         Command::Verify(args) => care::verify(&context, &args),
         Command::Inspect(args) => inspect::inspect(&context, &args),

@@ -18,6 +18,7 @@ mod riak;
 mod shell;
 mod terminal;
 mod text;
+mod top;
 mod transfer;
 mod words;
 

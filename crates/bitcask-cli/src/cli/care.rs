@@ -24,6 +24,38 @@ pub(crate) struct Stats {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
+Shows operations, latencies, space, merge and snapshots of the process that has the store open;
+where none has, what is in the files. Takes no lock and disturbs nobody. It needs a terminal, of
+80 columns and 24 rows or more, but for --json: that prints an object a line, anywhere; the first
+has no rates yet. NO_COLOR is heeded.
+
+Keys: q leaves, p pauses, + and - look less and more often, s sorts the files, j, k and arrows
+scroll them, h explains all that is shown.
+
+Examples:
+  bitcask --db ./database top
+  bitcask --db ./database top --interval 5s
+  bitcask --db ./database top --json --count 2 | tail -n 1")]
+pub(crate) struct Top {
+    /// How often to look, from 100ms to 1h
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, default_value = "1s")]
+    pub(crate) interval: Duration,
+    /// End after so many looks
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u64).range(1..))]
+    pub(crate) count: Option<u64>,
+}
+
+fn parse_interval(text: &str) -> Result<Duration, String> {
+    let interval = parse_duration(text)?;
+    if (Duration::from_millis(100)..=Duration::from_secs(3600)).contains(&interval) {
+        Ok(interval)
+    } else {
+        Err("from 100ms to 1h".into())
+    }
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
 Ctrl-C ends it after the file that it is at; what is done is done.
 
 Examples:

@@ -18,7 +18,7 @@ pub(crate) fn mergeable(stats: &Stats) -> String {
     }
     let mut text = String::new();
     for file in &wanted {
-        writeln!(text, "{}: {} of {}", name(file), size(reclaimable(file)), size(file.bytes))
+        writeln!(text, "{}: {} of {}", file_name(file), size(reclaimable(file)), size(file.bytes))
             .expect("a string takes any text");
     }
     let all: u64 = wanted.iter().map(|file| reclaimable(file)).sum();
@@ -29,7 +29,7 @@ pub(crate) fn mergeable_json(stats: &Stats) -> String {
     let files: Vec<_> = stats
         .files
         .iter()
-        .map(|file| json!({ "name": name(file), "bytes": file.bytes, "reclaimable_bytes": reclaimable(file) }))
+        .map(|file| json!({ "name": file_name(file), "bytes": file.bytes, "reclaimable_bytes": reclaimable(file) }))
         .collect();
     let all: u64 = stats.files.iter().map(reclaimable).sum();
     format!("{:#}\n", json!({ "reclaimable_bytes": all, "files": files }))
@@ -45,7 +45,7 @@ pub(crate) fn stats(stats: &Stats, in_use: Option<&InUse>) -> String {
     let dead = stats.dead_bytes();
     let mut rows = vec![["FILE", "STATE", "LIVE", "DEAD", "DEAD %", ""].map(String::from)];
     for file in &stats.files {
-        let row = [name(file), state(file).into()];
+        let row = [file_name(file), file_state(file).into()];
         rows.push(with_sizes(row, file.bytes, file.dead_bytes));
     }
     rows.push(with_sizes(["total".into(), files(stats.files.len())], total, dead));
@@ -110,8 +110,8 @@ pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> String {
     let file = |file: &FileStats| {
         json!({
             "id": file.id,
-            "name": name(file),
-            "state": state(file),
+            "name": file_name(file),
+            "state": file_state(file),
             "merged": file.merged,
             "bytes": file.bytes,
             "live_bytes": file.live_bytes(),
@@ -182,11 +182,11 @@ fn in_use_json(in_use: &InUse) -> Value {
     json
 }
 
-fn name(file: &FileStats) -> String {
+pub(crate) fn file_name(file: &FileStats) -> String {
     file.path.file_name().unwrap_or_default().display().to_string()
 }
 
-fn state(file: &FileStats) -> &'static str {
+pub(crate) fn file_state(file: &FileStats) -> &'static str {
     match file {
         FileStats { active: true, .. } => "active",
         FileStats { sealed: true, .. } => "sealed",

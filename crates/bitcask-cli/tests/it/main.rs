@@ -6,6 +6,7 @@ mod failures;
 mod inspect;
 mod shell;
 mod store;
+mod top;
 mod transcript;
 mod transfer;
 
