@@ -12,12 +12,16 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand};
 
 pub(crate) use bench::{Bench, Safety, Workload};
-pub(crate) use care::{Backup, Completions, Inspect, Merge, Repair, Restore, Stats, Top, Verify};
+pub(crate) use care::{
+    Backup, Completions, Inspect, Man, Merge, Repair, Restore, Stats, Top, Verify,
+};
 pub(crate) use data::{
     Batch, Count, Del, Exists, Expire, Get, Incr, Json, JsonCommand, Scan, Set, Ttl, Watch, When,
 };
 pub(crate) use line::{Line, LineCommand, Shell, Switch};
 pub(crate) use transfer::{Export, Import, Source};
+
+use crate::text::parse_size;
 
 const AFTER_HELP: &str = "\
 Examples:
@@ -44,20 +48,27 @@ pub(crate) struct Cli {
     pub(crate) command: Command,
 }
 
+/// Over the options that every command has.
+const EVERYWHERE: &str = "Options of all commands";
+
 // No doc comment: clap would show it in place of what the program is.
 #[derive(Clone, Debug, Args)]
 pub(crate) struct Globals {
     /// The directory of the store (-db is understood too)
-    #[arg(long, value_name = "DIR", env = "BITCASK_DB", global = true)]
+    #[arg(long, value_name = "DIR", env = "BITCASK_DB", global = true, help_heading = EVERYWHERE)]
     pub(crate) db: Option<PathBuf>,
 
     /// Print JSON instead of text
-    #[arg(long, global = true)]
+    #[arg(long, global = true, help_heading = EVERYWHERE)]
     pub(crate) json: bool,
 
-    /// Say nothing but data and errors: no notes, no progress
-    #[arg(long, short, global = true)]
+    /// Say nothing but data, reports and errors: no notes, no progress
+    #[arg(long, short, global = true, help_heading = EVERYWHERE)]
     pub(crate) quiet: bool,
+
+    /// Whether what is printed is followed by what the next command prints.
+    #[arg(skip)]
+    pub(crate) in_shell: bool,
 }
 
 /// What to do with the store. Keys and values are any bytes that an argument can have.
@@ -113,9 +124,15 @@ pub(crate) enum Command {
     Shell(Shell),
     /// Prints a script that completes commands in a shell
     Completions(Completions),
-    /// Prints the manual page
-    #[command(hide = true)]
-    Man,
+    /// Prints the manual page of the program, or of a command
+    Man(Man),
+}
+
+/// What a command may read or write a second.
+fn parse_rate(text: &str) -> Result<u64, String> {
+    const RATE_MIN: u64 = 1024;
+    let rate = parse_size(text)?;
+    if rate < RATE_MIN { Err("a rate is at least 1K".into()) } else { Ok(rate) }
 }
 
 /// The arguments with `-db`, as it was once written, replaced by `--db`. Behind `--` there are no options.

@@ -17,11 +17,12 @@ mod watch;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
+use std::time::UNIX_EPOCH;
 
-use bitcask::{Bitcask, Cut, ErrorKind, MergePolicy, Options, ReadOnly};
+use bitcask::{Bitcask, Cut, ErrorKind, Expiry, MergePolicy, Options, ReadOnly};
 use clap::CommandFactory;
 
-use crate::cli::{Cli, Command, Globals};
+use crate::cli::{self, Cli, Command, Globals};
 use crate::failure::Failure;
 use crate::output;
 
@@ -73,10 +74,12 @@ struct Context {
     db: Option<PathBuf>,
     json: bool,
     quiet: bool,
+    in_shell: bool,
 }
 
 pub(crate) fn run(globals: Globals, command: Command) -> Result<Outcome, Failure> {
-    let context = Context { db: globals.db, json: globals.json, quiet: globals.quiet };
+    let Globals { db, json, quiet, in_shell } = globals;
+    let context = Context { db, json, quiet, in_shell };
     match command {
         Command::Set(args) => data::set(&context, args),
         Command::Get(args) => data::get(&context, args),
@@ -110,14 +113,32 @@ pub(crate) fn run(globals: Globals, command: Command) -> Result<Outcome, Failure
             clap_complete::generate(args.shell, &mut Cli::command(), "bitcask", &mut script);
             Answer::done(script).print()
         }
-        Command::Man => {
-            let mut page = Vec::new();
-            clap_mangen::Man::new(Cli::command())
-                .render(&mut page)
-                .map_err(|e| Failure::stdio("cannot write the manual page", &e))?;
-            Answer::done(page).print()
-        }
+        Command::Man(args) => man(args),
     }
+}
+
+fn man(args: cli::Man) -> Result<Outcome, Failure> {
+    let program = Cli::command();
+    if let Some(dir) = args.dir {
+        clap_mangen::generate_to(program, &dir)
+            .map_err(|e| Failure::file("cannot write the manual pages to", &dir, &e))?;
+        return Ok(Outcome::Done);
+    }
+    let wanted = match args.command {
+        None => program,
+        Some(name) => {
+            let command = program.find_subcommand(&name).ok_or_else(|| {
+                Failure::invalid(format!("there is no such command: {name}"))
+                    .advise("`bitcask help` lists them")
+            })?;
+            command.clone().display_name(format!("bitcask-{name}"))
+        }
+    };
+    let mut page = Vec::new();
+    clap_mangen::Man::new(wanted)
+        .render(&mut page)
+        .map_err(|e| Failure::stdio("cannot write the manual page", &e))?;
+    Answer::done(page).print()
 }
 
 impl Context {
@@ -179,6 +200,13 @@ impl Context {
             }
         }
     }
+}
+
+/// Milliseconds since 1970; none: never.
+fn expires_ms(expiry: Expiry) -> Option<u64> {
+    let Expiry::At(time) = expiry else { return None };
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    Some(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn no_store(error: bitcask::Error) -> Failure {

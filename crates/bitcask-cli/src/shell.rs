@@ -162,6 +162,7 @@ impl Shell {
             db: line.globals.db.or_else(|| self.globals.db.clone()),
             json: line.globals.json || self.globals.json,
             quiet: line.globals.quiet || self.globals.quiet,
+            in_shell: true,
         };
         forget_interrupts();
         if self.is_terminal {

@@ -1,6 +1,6 @@
 //! The one who sits before it: progress, questions, Ctrl-C.
 
-use std::fmt::{Arguments, Display};
+use std::fmt::{self, Arguments, Display};
 use std::io::{self, BufRead, IsTerminal, Read, Write as _};
 use std::ops::ControlFlow;
 use std::os::fd::AsFd as _;
@@ -8,7 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressDrawTarget, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressState, ProgressStyle};
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
@@ -133,7 +133,7 @@ impl Progress {
 
     /// Of keys.
     pub(crate) fn keys(what: &'static str, quiet: bool) -> Self {
-        Self::with_template(what, quiet, "{prefix}: {bar:30} {pos} of {len} keys, {per_sec}{msg}")
+        Self::with_template(what, quiet, "{prefix}: {bar:30} {pos} of {len} keys, {rate}{msg}")
     }
 
     /// Of what has no end to be shown: only what is said.
@@ -149,7 +149,10 @@ impl Progress {
         };
         let bar = ProgressBar::with_draw_target(None, target);
         let style = ProgressStyle::with_template(template);
-        bar.set_style(style.expect("the template is sound").progress_chars("#> "));
+        let style = style.expect("the template is sound").progress_chars("#> ");
+        bar.set_style(style.with_key("rate", |state: &ProgressState, out: &mut dyn fmt::Write| {
+            write!(out, "{:.0} a second", state.per_sec()).expect("a string takes any text");
+        }));
         bar.set_prefix(what);
         bar.enable_steady_tick(Duration::from_millis(200));
         Self(bar)

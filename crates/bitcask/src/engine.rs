@@ -54,7 +54,7 @@ impl Engine {
         let listing = match fs.list(path) {
             Ok(entries) => Listing::of(entries),
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Listing::default(),
-            Err(e) => return Err(Error::io("cannot list the directory", path, e)),
+            Err(e) => return Err(survey::cannot_list(path, e)),
         };
         if options.error_if_exists && listing.holds_store() {
             return Err(Error::invalid("the directory holds a store already").at(path));

@@ -10,7 +10,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::header::FileKind;
 use crate::name::LOCK_NAME;
 use crate::options::Options;
-use crate::survey::{Listing, Survey, store_id};
+use crate::survey::{Listing, Survey, cannot_list, store_id};
 
 /// Surveys before what was found is believed to be damage.
 const ATTEMPTS: usize = 10;
@@ -49,7 +49,7 @@ pub(crate) fn survey(path: &Path, options: &Options) -> Result<Option<(Directory
         let entries = fs.list(path);
         entries.map_err(|e| match e.kind() {
             std::io::ErrorKind::NotFound => Error::invalid("there is no such directory").at(path),
-            _ => Error::io("cannot list the directory", path, e),
+            _ => cannot_list(path, e),
         })
     };
     let entries = list()?;

@@ -21,6 +21,14 @@ use crate::record::{Fault, Flags, LogPosition, Mark};
 use crate::scan::{Scanner, highest_mark, read_header};
 use crate::writer::TimeMark;
 
+/// Why the names in it are not known.
+pub(crate) fn cannot_list(path: &Path, e: std::io::Error) -> Error {
+    match e.kind() {
+        std::io::ErrorKind::NotADirectory => Error::invalid("this is not a directory").at(path),
+        _ => Error::io("cannot list the directory", path, e),
+    }
+}
+
 /// The names in the directory, sorted out.
 #[derive(Debug, Default)]
 pub(crate) struct Listing {

@@ -44,7 +44,7 @@ pub(crate) struct Bench {
         default_value = "1")]
     pub(crate) threads: u64,
     /// How long each workload runs
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, default_value = "5s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_some_time, default_value = "5s")]
     pub(crate) time: Duration,
     /// What a power loss could take
     #[arg(long, value_enum, default_value_t)]
@@ -81,6 +81,11 @@ fn parse_keys(text: &str) -> Result<u64, String> {
     // As many as a keydir of some gigabytes holds.
     let keys = parse_count(text)?;
     if (1..=1_000_000_000).contains(&keys) { Ok(keys) } else { Err("it takes 1 to 1G keys".into()) }
+}
+
+fn parse_some_time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text)?;
+    if time.is_zero() { Err("in no time nothing is measured".into()) } else { Ok(time) }
 }
 
 fn parse_value_size(text: &str) -> Result<usize, String> {

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::Args;
 
-use crate::text::{Encoding, parse_duration, parse_size};
+use super::parse_rate;
+use crate::text::{Encoding, parse_duration};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -18,7 +19,7 @@ Examples:
   bitcask --db ./database stats --watch 2s")]
 pub(crate) struct Stats {
     /// Show it again and again, every so often
-    #[arg(long, value_name = "TIME", value_parser = parse_duration, num_args = 0..=1, default_missing_value = "2s")]
+    #[arg(long, value_name = "TIME", value_parser = parse_interval, num_args = 0..=1, default_missing_value = "2s")]
     pub(crate) watch: Option<Duration>,
 }
 
@@ -64,7 +65,7 @@ Examples:
   bitcask --db ./database merge --dry-run --json")]
 pub(crate) struct Merge {
     /// Read and write at most so many bytes a second: 20M
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) max_rate: Option<u64>,
     /// Only say what it would give back
     #[arg(long)]
@@ -81,7 +82,7 @@ Examples:
   bitcask --db ./database verify --rate 50M --json")]
 pub(crate) struct Verify {
     /// Read at most so many bytes a second: 50M
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) rate: Option<u64>,
 }
 
@@ -122,7 +123,8 @@ pub(crate) struct Repair {
 #[command(after_help = "\
 The backup is a store: it can be opened at once. Files that never change again are linked where
 that is possible, and copied elsewhere; repeated into the same directory, only what is new is
-copied. Works beside a process that has the store open.
+copied. Works beside a process that has the store open. A backup that was opened and changed is
+replaced like any other: restore it to another directory to go on with it.
 
 Examples:
   bitcask --db ./database backup /backups/monday
@@ -149,4 +151,19 @@ Examples:
 pub(crate) struct Completions {
     /// Which shell
     pub(crate) shell: clap_complete::Shell,
+}
+
+#[derive(Debug, Args)]
+#[command(after_help = "\
+Examples:
+  bitcask man | man -l -
+  bitcask man set | man -l -
+  bitcask man --dir ~/.local/share/man/man1")]
+pub(crate) struct Man {
+    /// Of which command
+    #[arg(conflicts_with = "dir")]
+    pub(crate) command: Option<String>,
+    /// Write all pages there, a file for each
+    #[arg(long, value_name = "DIR")]
+    pub(crate) dir: Option<PathBuf>,
 }

@@ -57,7 +57,7 @@ pub(crate) struct Get {
     /// Where it is stored
     #[arg(allow_negative_numbers = true)]
     pub(crate) key: OsString,
-    /// No line feed behind it on a terminal, either
+    /// No line feed behind it on a terminal, or in the shell, either
     #[arg(long)]
     pub(crate) raw: bool,
     /// Write the value to a file

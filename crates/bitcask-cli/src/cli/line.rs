@@ -10,7 +10,8 @@ use super::{Command, Globals};
 A line is a command as it is typed outside, without the program and its store. Words are parted by
 spaces. What stands in single quotes is taken as it is; in double quotes \\\" \\\\ \\n \\t \\r and \\xNN
 are understood; elsewhere a backslash takes the next character as it is. A line that ends in an
-open quote, or with a backslash, goes on in the next. What follows # is skipped.
+open quote, or with a backslash, goes on in the next. What follows # is skipped. A value ends with
+a line feed, unless `get` is told --raw.
 
 On a terminal, Tab completes commands, options, keys and paths, lines are kept from one session to
 the next, but for those that begin with a space, Ctrl-C abandons a line or ends a command, and an

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use clap::{Args, ValueEnum};
 
 use super::data::Keys;
-use crate::text::{Encoding, parse_size};
+use super::parse_rate;
+use crate::text::Encoding;
 use crate::transfer::Format;
 
 #[derive(Debug, Args)]
@@ -31,7 +32,7 @@ pub(crate) struct Export {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Encoding,
     /// Write at most so many bytes a second: 20M
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) rate: Option<u64>,
 }
 
@@ -76,7 +77,7 @@ pub(crate) struct Import {
     #[arg(long, value_enum, default_value_t)]
     pub(crate) format: Encoding,
     /// Read at most so many bytes a second: 20M
-    #[arg(long, value_name = "SIZE", value_parser = parse_size)]
+    #[arg(long, value_name = "SIZE", value_parser = parse_rate)]
     pub(crate) rate: Option<u64>,
     /// Go on where an import of this file was interrupted
     #[arg(long)]

@@ -16,9 +16,12 @@ pub(super) fn stats(context: &Context, args: &cli::Stats) -> Result<Outcome, Fai
     let reader = context.reader()?;
     let said = || {
         let (stats, in_use) = (reader.stats(), bitcask::in_use(context.dir()?)?);
-        Ok::<_, Failure>(match context.json {
-            true => output::stats_json(&stats, in_use.as_ref()),
-            false => output::stats(&stats, in_use.as_ref()),
+        let json = || output::stats_json(&stats, in_use.as_ref());
+        Ok::<_, Failure>(match (context.json, args.watch) {
+            (true, None) => format!("{:#}\n", json()),
+            // An object a line.
+            (true, Some(_)) => format!("{}\n", json()),
+            (false, _) => output::stats(&stats, in_use.as_ref()),
         })
     };
     let Some(pause) = args.watch else { return Answer::done(said()?).print() };

@@ -14,7 +14,7 @@ use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
 use crate::outfile::Outfile;
-use crate::terminal::{Stdin, confirm, interrupted};
+use crate::terminal::{Stdin, confirm, interrupted, listen_for_interrupts};
 use crate::text::shown;
 
 /// A file that is longer is stored without being held in memory.
@@ -128,7 +128,7 @@ pub(super) fn get(context: &Context, args: cli::Get) -> Result<Outcome, Failure>
         return Answer::done(format!("{}\n", json!({ "key": key, "value": value }))).print();
     }
     let mut data = value.into_vec();
-    if !args.raw && std::io::stdout().is_terminal() {
+    if !args.raw && (context.in_shell || std::io::stdout().is_terminal()) {
         data.push(b'\n');
     }
     Answer::done(data).print()
@@ -139,17 +139,23 @@ pub(super) fn del(context: &Context, args: cli::Del) -> Result<Outcome, Failure>
         return del_prefix(context, &prefix.into_vec(), args.yes);
     }
     context.write(false, |db| {
-        let mut any = false;
+        let mut count = 0;
         for key in args.keys {
             let key = key.into_vec();
             if db.delete(&key)? {
-                any = true;
+                count += 1;
             } else {
                 context.note_absent(&key);
             }
         }
-        Ok(Answer::of(any))
+        let outcome = if count > 0 { Outcome::Done } else { Outcome::Absent };
+        let data = if context.json { deleted_json(count) } else { String::new() };
+        Ok(Answer { outcome, data: data.into() })
     })
+}
+
+fn deleted_json(count: u64) -> String {
+    format!("{}\n", json!({ "deleted": count }))
 }
 
 fn del_prefix(context: &Context, prefix: &[u8], yes: bool) -> Result<Outcome, Failure> {
@@ -161,6 +167,7 @@ fn del_prefix(context: &Context, prefix: &[u8], yes: bool) -> Result<Outcome, Fa
             return Ok(Outcome::Absent);
         }
     }
+    listen_for_interrupts()?;
     context.write(false, |db| {
         let snapshot = db.snapshot()?;
         let mut keys = snapshot.prefix(prefix).map(|entry| entry.map(|(key, _)| key));
@@ -182,11 +189,12 @@ fn del_prefix(context: &Context, prefix: &[u8], yes: bool) -> Result<Outcome, Fa
             }
         }
         let said = if context.json {
-            format!("{}\n", json!({ "deleted": count }))
+            deleted_json(count)
         } else {
             format!("deleted {}\n", crate::output::keys(count))
         };
-        Ok(if count > 0 { Answer::done(said) } else { Answer::absent() })
+        let outcome = if count > 0 { Outcome::Done } else { Outcome::Absent };
+        Ok(Answer { outcome, data: said.into() })
     })
 }
 

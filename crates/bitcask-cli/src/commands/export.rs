@@ -6,12 +6,11 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use bitcask::{Expiry, ReadOnly};
+use bitcask::ReadOnly;
 use serde_json::json;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, expires_ms};
 use crate::cli;
 use crate::failure::Failure;
 use crate::outfile::Outfile;
@@ -99,18 +98,10 @@ fn each_entry(
     for entry in snapshot.prefix(prefix) {
         let (key, value) = entry?;
         let expiry = if some_expire { snapshot.expires_at(&key)? } else { None };
-        let expires_ms = expiry.and_then(|expiry| match expiry {
-            Expiry::At(time) => Some(ms_of(time)),
-            _ => None,
-        });
+        let expires_ms = expiry.and_then(expires_ms);
         if each(Entry { key, value: value.into_vec(), expires_ms })?.is_break() {
             break;
         }
     }
     Ok(())
-}
-
-fn ms_of(time: SystemTime) -> u64 {
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

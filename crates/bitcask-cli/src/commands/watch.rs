@@ -6,7 +6,7 @@ use std::time::Duration;
 use bitcask::{Changed, Event};
 use serde_json::json;
 
-use super::{Context, Outcome};
+use super::{Context, Outcome, expires_ms};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::Stdout;
@@ -43,9 +43,9 @@ fn line(event: &Event, json: bool, format: Encoding) -> Vec<u8> {
         (_, format) => format.encode(bytes),
     };
     let key = text(&event.key);
-    let value = match &event.change {
-        Changed::Put { value, .. } => Some(text(value)),
-        _ => None,
+    let (value, expires_ms) = match &event.change {
+        Changed::Put { value, expiry, .. } => (Some(text(value)), expires_ms(*expiry)),
+        _ => (None, None),
     };
     let line = if json {
         let change = if value.is_some() { "put" } else { "delete" };
@@ -55,6 +55,7 @@ fn line(event: &Event, json: bool, format: Encoding) -> Vec<u8> {
             "change": change,
             "key": key,
             "value": value,
+            "expires_ms": expires_ms,
             "batch": event.batch,
             "is_last": event.is_last,
         })

@@ -1,5 +1,6 @@
 //! The store at a glance: its files, what a merge would give back, and how it goes for who has it open.
 
+use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
 use std::time::{SystemTime, UNIX_EPOCH};
 
@@ -9,6 +10,9 @@ use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::{files, size, time};
+
+/// The directory that repair makes.
+const QUARANTINE: &str = "quarantine";
 
 /// What a merge would give back, file by file.
 pub(crate) fn mergeable(stats: &Stats) -> String {
@@ -60,8 +64,11 @@ pub(crate) fn stats(stats: &Stats, in_use: Option<&InUse>) -> String {
     if stats.expiring_keys > 0 {
         line("of these", &format_args!("{} will expire", stats.expiring_keys));
     }
-    for foreign in &stats.foreign {
+    for foreign in foreign(stats) {
         line("foreign file", &format_args!("{foreign:?}"));
+    }
+    if stats.foreign.iter().any(|name| name == QUARANTINE) {
+        line(QUARANTINE, &"holds what a repair has moved away");
     }
     if let Some(in_use) = in_use {
         line("in use by", &format_args!("process {} ({})", in_use.process, in_use.program));
@@ -106,7 +113,7 @@ fn in_use_lines(stats: &Stats) -> Vec<(&'static str, String)> {
     lines
 }
 
-pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> String {
+pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> Value {
     let file = |file: &FileStats| {
         json!({
             "id": file.id,
@@ -119,7 +126,7 @@ pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> String {
             "tombstone_bytes": file.tombstone_bytes,
         })
     };
-    let json = json!({
+    json!({
         "keys": stats.keys,
         "expiring_keys": stats.expiring_keys,
         "keydir_bytes": stats.keydir_bytes,
@@ -131,8 +138,7 @@ pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> String {
         "dead_bytes": stats.dead_bytes(),
         "files": stats.files.iter().map(file).collect::<Vec<_>>(),
         "foreign": stats.foreign.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>(),
-    });
-    format!("{json:#}\n")
+    })
 }
 
 /// The same, and what else the process counts.
@@ -208,6 +214,11 @@ fn bar(dead: f64) -> String {
     format!("[{cells}]")
 }
 
+/// What is in the directory and has nothing to do with the store.
+fn foreign(stats: &Stats) -> impl Iterator<Item = &OsString> {
+    stats.foreign.iter().filter(|name| *name != QUARANTINE)
+}
+
 /// What is worth doing.
 fn advice(stats: &Stats, in_use: Option<&InUse>) -> Vec<String> {
     let told = in_use.and_then(|in_use| in_use.stats.as_ref()).unwrap_or(stats);
@@ -225,7 +236,7 @@ fn advice(stats: &Stats, in_use: Option<&InUse>) -> Vec<String> {
             if unsealed == 1 { "1 file has".into() } else { format!("{unsealed} files have") }
         ));
     }
-    if !stats.foreign.is_empty() {
+    if foreign(stats).next().is_some() {
         advice
             .push("the directory holds files that are not the store's: they are left alone".into());
     }

@@ -6,17 +6,19 @@ use std::time::{Duration, Instant};
 
 use ratatui::DefaultTerminal;
 use ratatui::backend::Backend as _;
+use ratatui::crossterm::cursor::Show;
 use ratatui::crossterm::event::{self, Event};
+use ratatui::crossterm::execute;
 
 use super::draw::{Theme, draw};
 use super::keys::Key;
-use super::signals::Deferred;
+use super::signals::Guarded;
 use super::source::{Source, now_ms};
 use super::state::State;
 use crate::failure::Failure;
 use crate::terminal::interrupted;
 
-/// How often it is looked whether a signal came.
+/// How often it is looked whether somebody sent what Ctrl-C sends.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 
 /// What the screen waits for.
@@ -31,8 +33,7 @@ enum Next {
 
 /// Draws, looks again and does what keys say, until somebody leaves or after so many looks, of which one was taken.
 pub(crate) fn run(source: &mut Source, state: &mut State, looks: u64) -> Result<(), Failure> {
-    // Dropped last: what a signal does, it does to a terminal that is given back.
-    let signals = Deferred::new()?;
+    let _guarded = Guarded::new(give_back)?;
     let failed = |e: &io::Error| Failure::stdio("cannot use the terminal", e);
     let mut screen = Screen::take().map_err(|e| failed(&e))?;
     let is_colored = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
@@ -40,7 +41,7 @@ pub(crate) fn run(source: &mut Source, state: &mut State, looks: u64) -> Result<
     let (mut left, mut looked) = (looks, Instant::now());
     loop {
         screen.draw(state, &theme).map_err(|e| failed(&e))?;
-        match next(state, looked, &signals).map_err(|e| failed(&e))? {
+        match next(state, looked).map_err(|e| failed(&e))? {
             Next::Leave => return Ok(()),
             Next::Resized => {}
             Next::Pressed(key) => {
@@ -67,9 +68,9 @@ pub(crate) fn run(source: &mut Source, state: &mut State, looks: u64) -> Result<
     }
 }
 
-fn next(state: &State, looked: Instant, signals: &Deferred) -> io::Result<Next> {
+fn next(state: &State, looked: Instant) -> io::Result<Next> {
     loop {
-        if signals.came() || interrupted().is_break() {
+        if interrupted().is_break() {
             return Ok(Next::Leave);
         }
         let mut wait = LOOK_EVERY;
@@ -121,8 +122,6 @@ impl Screen {
 
 impl Drop for Screen {
     fn drop(&mut self) {
-        // Ignored: it is tried once more when the terminal is dropped.
-        drop(self.0.show_cursor());
         // A panic has given it back before it said what happened; a second time would move the cursor over that.
         if !std::thread::panicking() {
             give_back();
@@ -133,4 +132,5 @@ impl Drop for Screen {
 fn give_back() {
     // Ignored: there may be no terminal any more.
     drop(ratatui::try_restore());
+    drop(execute!(io::stdout(), Show));
 }

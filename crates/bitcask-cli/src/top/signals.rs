@@ -1,68 +1,56 @@
 //! Signals that end the program. While a screen is drawn it is first given back.
+//!
+//! A thread waits for them: where the terminal itself has gone, whoever waits for its keys may wait for ever.
 
 use std::io;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
-use std::sync::{Arc, OnceLock};
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
 
 use signal_hook::consts::{SIGHUP, SIGQUIT, SIGTERM};
-use signal_hook::{flag, low_level};
+use signal_hook::iterator::Signals;
+use signal_hook::low_level::emulate_default_handler;
 
 use crate::failure::Failure;
 
 /// Ctrl-C is not among them: a terminal that is drawn on gives it as a key, and `terminal` listens to it anyway.
 const ENDING: [i32; 3] = [SIGHUP, SIGQUIT, SIGTERM];
 
-/// Handlers stay for the life of the process, so they must know when they are not wanted.
-struct Handlers {
-    /// Whether a signal ends the process at once.
-    at_once: Arc<AtomicBool>,
-    /// The one that came while it did not; or 0.
-    came: Arc<AtomicUsize>,
-}
+/// Whether there is a screen to give back.
+static IS_DRAWN: AtomicBool = AtomicBool::new(false);
 
-impl Handlers {
-    fn set() -> io::Result<Self> {
-        let handlers = Self { at_once: Arc::new(true.into()), came: Arc::default() };
-        for signal in ENDING {
-            flag::register_conditional_default(signal, handlers.at_once.clone())?;
-            let number = usize::try_from(signal).map_err(io::Error::other)?;
-            flag::register_usize(signal, handlers.came.clone(), number)?;
-        }
-        Ok(handlers)
+/// While this lives, a signal first gives the screen back.
+pub(super) struct Guarded(());
+
+impl Guarded {
+    pub(super) fn new(give_back: fn()) -> Result<Self, Failure> {
+        // Handlers stay for the life of the process.
+        static STARTED: OnceLock<Result<(), String>> = OnceLock::new();
+        let started = STARTED.get_or_init(|| start(give_back).map_err(|e| e.to_string()));
+        started
+            .clone()
+            .map_err(|e| Failure::stdio("cannot listen for signals", &io::Error::other(e)))?;
+        IS_DRAWN.store(true, Ordering::SeqCst);
+        Ok(Self(()))
     }
 }
 
-/// While this lives, signals wait.
-pub(super) struct Deferred(&'static Handlers);
-
-impl Deferred {
-    pub(super) fn new() -> Result<Self, Failure> {
-        static HANDLERS: OnceLock<Result<Handlers, String>> = OnceLock::new();
-        match HANDLERS.get_or_init(|| Handlers::set().map_err(|e| e.to_string())) {
-            Ok(handlers) => {
-                handlers.at_once.store(false, Ordering::SeqCst);
-                Ok(Self(handlers))
-            }
-            Err(e) => {
-                let e = io::Error::other(e.clone());
-                Err(Failure::stdio("cannot listen for signals", &e))
-            }
-        }
-    }
-
-    /// Whether there is one.
-    pub(super) fn came(&self) -> bool {
-        self.0.came.load(Ordering::SeqCst) != 0
-    }
-}
-
-impl Drop for Deferred {
-    /// What came has its usual effect now.
+impl Drop for Guarded {
     fn drop(&mut self) {
-        self.0.at_once.store(true, Ordering::SeqCst);
-        if let Ok(signal @ 1..) = i32::try_from(self.0.came.load(Ordering::SeqCst)) {
-            // Ignored: it ends the process, unless there is no such signal.
-            drop(low_level::emulate_default_handler(signal));
-        }
+        IS_DRAWN.store(false, Ordering::SeqCst);
     }
+}
+
+fn start(give_back: fn()) -> io::Result<()> {
+    let mut signals = Signals::new(ENDING)?;
+    let wait = move || {
+        for signal in signals.forever() {
+            if IS_DRAWN.load(Ordering::SeqCst) {
+                give_back();
+            }
+            // Ignored: it ends the process, unless there is no such signal.
+            drop(emulate_default_handler(signal));
+        }
+    };
+    thread::Builder::new().name("bitcask-signals".into()).spawn(wait).map(drop)
 }

@@ -74,6 +74,28 @@ fn a_key_that_is_too_long_is_invalid() {
 }
 
 #[test]
+fn a_file_is_no_store_and_numbers_that_mean_nothing_are_refused() {
+    let scene = Scene::new("wrong");
+    fs::write(scene.path("file"), "").unwrap();
+    scene.ok("--db d set k v");
+    for (line, text) in [
+        ("--db file get k", "error: this is not a directory: file\nhelp: check the directory"),
+        ("--db file set k v", "error: this is not a directory: file\nhelp: check the directory"),
+        ("--db d stats --watch 0", "from 100ms to 1h"),
+        ("--db d merge --max-rate 0", "a rate is at least 1K"),
+        ("--db d verify --rate 1", "a rate is at least 1K"),
+        ("--db d export --to csv --rate 0", "a rate is at least 1K"),
+        ("bench --time 0", "in no time nothing is measured"),
+        ("man fly", "error: there is no such command: fly\nhelp: `bitcask help` lists them"),
+    ] {
+        let ran = scene.run(line);
+        assert_eq!(ran.code, Some(2), "{line}: {ran:?}");
+        assert!(ran.stderr.contains(text), "{line}: {ran:?}");
+        assert!(ran.stdout.is_empty(), "{line}: {ran:?}");
+    }
+}
+
+#[test]
 fn a_store_in_use_names_who_uses_it() {
     let scene = Scene::new("locked");
     let db = Bitcask::open(scene.path("d")).unwrap();
@@ -135,13 +157,13 @@ fn damage_is_told_with_its_place_and_never_as_a_value() {
 #[test]
 fn what_the_operating_system_refuses_is_io() {
     let scene = Scene::new("io");
-    fs::write(scene.path("file"), "not a directory").unwrap();
-    let ran = scene.run("--db file get k");
+    let name = "x".repeat(300);
+    let ran = scene.run(&format!("--db {name} get k"));
     assert_eq!(ran.code, Some(6), "{ran:?}");
     let lines: Vec<_> = ran.stderr.lines().collect();
     let [error, cause, help] = lines[..] else { panic!("{ran:?}") };
-    assert_eq!(error, "error: cannot list the directory: file");
-    assert!(cause.starts_with("caused by: Not a directory"), "{cause}");
+    assert_eq!(error, format!("error: cannot list the directory: {name}"));
+    assert!(cause.starts_with("caused by: File name too long"), "{cause}");
     assert!(help.starts_with("help: look at the disk"), "{help}");
 }
 

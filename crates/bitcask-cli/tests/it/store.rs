@@ -1,12 +1,13 @@
 //! What commands do with a store.
 
 use std::ffi::{OsStr, OsString};
+use std::fs;
 use std::os::unix::ffi::OsStringExt;
 use std::process::Stdio;
 
 use serde_json::Value;
 
-use crate::{Ran, Scene, run, run_with_input};
+use crate::{Ran, Scene, names, run, run_with_input};
 
 #[test]
 fn the_readme_is_right() {
@@ -176,4 +177,39 @@ fn help_and_version_are_data() {
         assert!(help.lines().all(|line| line.len() <= 100), "{help}");
     }
     assert_eq!(scene.ok("--version"), concat!("bitcask ", env!("CARGO_PKG_VERSION"), "\n"));
+}
+
+#[test]
+fn there_is_a_manual_page_for_each_command() {
+    let scene = Scene::new("man");
+    assert!(scene.ok("man").contains("bitcask"));
+    let page = scene.ok("man set");
+    for part in ["bitcask\\-set", "\\-\\-if\\-absent", "Examples"] {
+        assert!(page.contains(part), "{part}: {page}");
+    }
+    fs::create_dir(scene.path("man1")).unwrap();
+    scene.ok("man --dir man1");
+    let pages = names(&scene.path("man1"));
+    for page in ["bitcask.1", "bitcask-set.1", "bitcask-json-get.1", "bitcask-top.1"] {
+        assert!(pages.iter().any(|name| name == page), "{page}: {pages:?}");
+    }
+}
+
+#[test]
+fn what_was_deleted_and_when_a_key_expires_is_in_the_json() {
+    let scene = Scene::new("json");
+    for line in ["set a 1", "set b 2", "set c 3 --ttl 1h"] {
+        scene.ok(&format!("--db d {line}"));
+    }
+    let changes = scene.ok("--db d watch --from 1 --count 3 --json");
+    let expires = |line: &str| -> Option<u64> {
+        let change: Value = serde_json::from_str(line).unwrap();
+        change["expires_ms"].as_u64()
+    };
+    let expiries: Vec<_> = changes.lines().map(expires).collect();
+    assert!(matches!(expiries[..], [None, None, Some(_)]), "{changes}");
+    assert_eq!(scene.ok("--db d del a b --json"), "{\"deleted\":2}\n");
+    let ran = scene.run("--db d del a --json --quiet");
+    assert_eq!((ran.code, ran.stdout.as_slice()), (Some(1), &b"{\"deleted\":0}\n"[..]));
+    assert_eq!(scene.run("--db d del --prefix x --yes").stdout, b"deleted 0 keys\n");
 }

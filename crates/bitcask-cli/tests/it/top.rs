@@ -157,6 +157,19 @@ fn a_terminal_shows_what_another_process_does_and_is_given_back() {
 }
 
 #[test]
+fn a_terminal_that_goes_away_takes_it_along() {
+    let scene = Scene::new("top-gone");
+    scene.ok("--db d set k v");
+    let mut top = OnTerminal::new(&scene, "--db d top --interval 1h");
+    top.wait_for("SPACE");
+    let OnTerminal { mut child, outside, inside, .. } = top;
+    drop((outside, inside));
+    // What the kernel sends to programs whose terminal is gone; from here on there are no keys to wait for.
+    kill(Pid::from_raw(i32::try_from(child.id()).unwrap()), Signal::SIGHUP).unwrap();
+    assert_eq!(child.wait().unwrap().signal(), Some(Signal::SIGHUP as i32));
+}
+
+#[test]
 fn a_store_that_nobody_has_open_is_shown_as_it_lies_there() {
     let scene = Scene::new("top-nobody");
     scene.ok("--db d set k v");
