@@ -245,6 +245,11 @@ impl Follower {
         self.seen
     }
 
+    /// The file that is read and how far, marks behind the last change included.
+    pub(crate) fn position(&self) -> Option<(u64, u64)> {
+        self.current.as_ref().map(|current| (current.id, current.offset))
+    }
+
     /// The log file after this one.
     fn next_file(&self, dir: &Directory) -> Result<Option<(FileHeader, LogFile)>> {
         loop {

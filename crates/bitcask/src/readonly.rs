@@ -355,6 +355,13 @@ impl ReadOnly {
             if following.growing.len() > 1 {
                 self.survey(&mut following)?;
             }
+            // With the marks behind the last change: they have numbers, which no change of the copy is to have again.
+            if let (Some(file), Some((id, offset))) =
+                (following.growing.first(), following.follower.position())
+                && file.id == id
+            {
+                file.len.fetch_max(offset, Ordering::AcqRel);
+            }
             let view = read(&self.0.view);
             Ok((view.seq, data_parts(&view.dir)))
         };
