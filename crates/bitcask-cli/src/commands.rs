@@ -15,11 +15,11 @@ mod scan;
 mod watch;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use bitcask::{Bitcask, Cut, ErrorKind, MergePolicy, Options, ReadOnly};
 use clap::CommandFactory;
 
+use crate::ExitCode;
 use crate::cli::{Cli, Command, Globals};
 use crate::failure::Failure;
 use crate::output;
