@@ -9,6 +9,7 @@
     reason = "printing is what these commands do"
 )]
 
+mod python;
 mod tidy;
 mod verify;
 
