@@ -68,7 +68,8 @@ def test_a_store_that_is_not_there_is_told(tmp_path):
 
 
 def test_a_store_that_is_there_is_told(path):
-    Bitcask(path, must_be_new=True).close()
+    with Bitcask(path, must_be_new=True) as db:
+        db["a"] = 1
     with pytest.raises(FileExistsError):
         Bitcask(path, must_be_new=True)
 

@@ -36,7 +36,8 @@ def test_open__create_if_missing_and_error_if_exists(tmp_path):
     with pytest.raises(OSError):
         Bitcask(tmp_path / "x", create=False)
     Bitcask(tmp_path / "x", create=True).close()
-    Bitcask(tmp_path / "x", create=False).close()
+    with Bitcask(tmp_path / "x", create=False) as db:
+        db["a"] = 1
     with pytest.raises(OSError):
         Bitcask(tmp_path / "x", must_be_new=True)
 

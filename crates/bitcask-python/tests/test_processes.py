@@ -158,10 +158,10 @@ if pid == 0:
     sys.exit(0)
 assert os.waitpid(pid, 0)[1] == 0
 db["b"] = snapshot["a"]
-print(dict(db))
+print(sorted(db.items()))
 """
     assert python("import warnings; warnings.simplefilter('ignore')\n" + program, path) == (
-        "{'a': 1, 'b': 1}\n"
+        "[('a', 1), ('b', 1)]\n"
     )
     with Bitcask(path) as db:
         assert dict(db) == {"a": 1, "b": 1}

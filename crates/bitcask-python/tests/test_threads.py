@@ -119,28 +119,8 @@ def test_closing_under_threads_ends_them_in_order(path):
         )
 
 
-def test_disk_work_lets_other_threads_run(path):
-    """A thread that only counts goes on while another waits for the disk."""
-    with Bitcask(path, durability="always") as db:
-        done, counted = threading.Event(), 0
-
-        def write():
-            for n in range(200):
-                db[str(n)] = n
-            done.set()
-
-        def count():
-            nonlocal counted
-            while not done.is_set():
-                counted += 1
-
-        sys.setswitchinterval(10)
-        run_all(write, count)
-        assert counted > 200
-        assert db.stats()["syncs"] > 0
-
-
 def test_writers_that_wait_together_share_a_sync(path):
+    # They could not if one that waits for the disk held the interpreter's lock.
     with Bitcask(path, durability="always") as db:
         run_all(*[lambda n=n: [db.put(f"{n}-{i}", i) for i in range(50)] for n in range(8)])
         assert len(db) == 400

@@ -123,7 +123,8 @@ def destroy(path: _Union[str, _os.PathLike[str]]) -> Report:
     """Removes the store in a directory, which nobody has open, for good; and the directory, if nothing else is
     in it. Files that are not the store's stay.
 
-    >>> Bitcask("doomed").close()
+    >>> with Bitcask("doomed") as db:
+    ...     db["a"] = 1
     >>> destroy("doomed").directory_removed
     True
     """
@@ -134,7 +135,8 @@ def repair(path: _Union[str, _os.PathLike[str]]) -> Report:
     """Saves all that checks out of a damaged store, which nobody has open. The damaged files are kept, in
     ``quarantine``; the report says what was lost.
 
-    >>> Bitcask("sound").close()
+    >>> with Bitcask("sound") as db:
+    ...     db["a"] = 1
     >>> repair("sound").is_clean
     True
     """

@@ -2,7 +2,21 @@ from collections.abc import Iterable, Iterator
 from datetime import timedelta
 from typing import Any, Optional, Union, final
 
-from typing_extensions import Self
+from typing_extensions import Self, disjoint_base
+
+__all__ = [
+    "Batch",
+    "Entries",
+    "Snapshot",
+    "Store",
+    "Transaction",
+    "__version__",
+    "close_all",
+    "destroy",
+    "forked",
+    "repair",
+    "run",
+]
 
 _Key = Union[str, bytes]
 _Ttl = Union[float, timedelta]
@@ -21,6 +35,7 @@ class Entries:
     def take(self, count: int) -> list[Any]: ...
     def close(self) -> None: ...
 
+@disjoint_base
 class Store:
     def __new__(
         cls,
@@ -73,6 +88,7 @@ class Store:
     def _checkpoint(self, path: str) -> dict[str, Any]: ...
     def _stats(self) -> dict[str, Any]: ...
 
+@disjoint_base
 class Snapshot:
     def __new__(cls, store: Store) -> Self: ...
     def get(self, key: _Key, default: Any = None) -> Any: ...
@@ -94,6 +110,7 @@ class Snapshot:
         limit: Optional[int] = None,
     ) -> Entries: ...
 
+@disjoint_base
 class Batch:
     def __new__(cls, store: Store) -> Self: ...
     def put(self, key: _Key, value: Any, ttl: Optional[_Ttl] = None) -> None: ...
@@ -105,6 +122,7 @@ class Batch:
     def __delitem__(self, key: _Key, /) -> None: ...
     def __len__(self) -> int: ...
 
+@disjoint_base
 class Transaction:
     def __new__(cls, store: Store) -> Self: ...
     def get(self, key: _Key, default: Any = None) -> Any: ...

@@ -56,7 +56,7 @@ class _Values(_ValuesView[Any]):
         return any(value is found or value == found for found in self)
 
 
-class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):  # type: ignore[misc]
+class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
     """A store in a directory: a dict that outlives the process.
 
     >>> with Bitcask("people") as db:
@@ -133,12 +133,16 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):  # type: ignore[misc]
         }
         given = {name: value for name, value in options.items() if value is not None}
         name, dumps, loads = resolve(codec)
+        path = os.fspath(path)
+        if not create and os.path.exists(os.path.join(path, "LOCK")):
+            # A store that nothing was put into yet is its lock and nothing else.
+            given["create"] = True
         waits_until = time.monotonic() + timeout
         pause = _PAUSE_MIN
         while True:
             try:
                 return super().__new__(
-                    cls, os.fspath(path), name, dumps, loads, keys, read_only, given
+                    cls, path, name, dumps, loads, keys, read_only, given
                 )
             except LockedError:
                 left = waits_until - time.monotonic()
@@ -181,7 +185,7 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):  # type: ignore[misc]
     def __reduce__(self) -> NoReturn:
         raise TypeError("a store cannot be pickled: pass its path, and open it there, read-only")
 
-    def items(self) -> _Items:  # type: ignore[override]
+    def items(self) -> _Items:
         """A view of all entries. Each iteration runs on a snapshot of its own, so the store may change meanwhile.
 
         >>> db["a"] = 1
@@ -192,7 +196,7 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):  # type: ignore[misc]
         """
         return _Items(self)
 
-    def values(self) -> _Values:  # type: ignore[override]
+    def values(self) -> _Values:
         """A view of all values, as :meth:`items`."""
         return _Values(self)
 
@@ -241,7 +245,7 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):  # type: ignore[misc]
             if self.add(key, default):
                 return default
 
-    def update(self, other: Any = (), /, **more: Any) -> None:  # type: ignore[override]
+    def update(self, other: Any = (), /, **more: Any) -> None:
         """Stores all entries of a mapping or of an iterable of pairs, in batches: far faster than one by one with
         ``durability="always"``. An error leaves what came before it.
 
@@ -258,6 +262,10 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):  # type: ignore[misc]
             except BaseException:
                 batch.write()
                 raise
+
+    def __ior__(self, other: Any) -> Bitcask:
+        self.update(other)
+        return self
 
     def clear(self) -> None:
         """Deletes all keys."""
@@ -433,7 +441,7 @@ def _pairs(other: Any, more: dict[str, Any]) -> Iterable[tuple[Key, Any]]:
     yield from more.items()
 
 
-class Snapshot(_bitcask.Snapshot, Mapping[Key, Any]):  # type: ignore[misc]
+class Snapshot(_bitcask.Snapshot, Mapping[Key, Any]):
     """A store as it was at one moment; see :meth:`Bitcask.snapshot`. A mapping that never changes. It ends with its
     ``with`` block, with :meth:`close`, or when it is collected."""
 
@@ -449,11 +457,11 @@ class Snapshot(_bitcask.Snapshot, Mapping[Key, Any]):  # type: ignore[misc]
     ) -> None:
         self.close()
 
-    def items(self) -> _Items:  # type: ignore[override]
+    def items(self) -> _Items:
         """A view of all entries."""
         return _Items(self)
 
-    def values(self) -> _Values:  # type: ignore[override]
+    def values(self) -> _Values:
         """A view of all values."""
         return _Values(self)
 
