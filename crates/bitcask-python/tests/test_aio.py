@@ -106,7 +106,11 @@ def test_the_loop_goes_on_while_the_disk_works(path):
 
 def test_opening_in_other_ways_and_closing_twice(path):
     async def main():
-        db = await aio.open(path)
+        async with aio.open(path) as db:
+            await db.put("a", 0)
+        import bitcask
+
+        db = await bitcask.aio.open(path)
         await db.put("a", 1)
         await db.close()
         await db.close()

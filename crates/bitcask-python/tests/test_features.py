@@ -484,3 +484,17 @@ def test_a_store_knows_itself(db, path):
     assert repr(db) == f"<Bitcask {str(path)!r}, codec='json', 1 keys>"
     db.close()
     assert repr(db) == f"<Bitcask {str(path)!r}, codec='json', closed>"
+
+
+def test_a_relative_path_outlives_a_change_of_directory(tmp_path, monkeypatch):
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path)
+    with Bitcask(b"store", max_file_size=1 << 16, merge=False) as db:
+        assert db.path == str(tmp_path / "store")
+        monkeypatch.chdir(tmp_path / "elsewhere")
+        for n in range(100):
+            db[str(n)] = "x" * 10_000
+        db.merge()
+    assert list((tmp_path / "elsewhere").iterdir()) == []
+    with Bitcask(tmp_path / "store") as db:
+        assert len(db) == 100

@@ -14,13 +14,15 @@ pub(crate) struct Step {
     program: PathBuf,
     args: Vec<OsString>,
     dir: PathBuf,
+    /// Where cargo builds, if not where it does by itself.
+    target: Option<PathBuf>,
     mend: &'static str,
 }
 
 impl Step {
     fn new(program: &Path, dir: &Path, args: &[&str], mend: &'static str) -> Self {
         let args = args.iter().map(OsString::from).collect();
-        Self { program: program.to_owned(), args, dir: dir.to_owned(), mend }
+        Self { program: program.to_owned(), args, dir: dir.to_owned(), target: None, mend }
     }
 
     /// The command as it could be typed.
@@ -35,6 +37,7 @@ impl Step {
         command.args(&self.args).current_dir(&self.dir);
         // What is set for another Python would mislead this one.
         command.env_remove("PYTHONPATH").env_remove("PYTHONHOME");
+        command.envs(self.target.iter().map(|target| ("CARGO_TARGET_DIR", target)));
         let status = command.status().map_err(|e| self.failed(&e.to_string()))?;
         if status.success() { Ok(()) } else { Err(self.failed(&status.to_string())) }
     }
@@ -48,15 +51,17 @@ impl Step {
 pub(crate) struct Scratch {
     root: PathBuf,
     package: PathBuf,
+    target: Option<PathBuf>,
     top: PathBuf,
 }
 
 impl Scratch {
     pub(crate) fn new(root: &Path) -> Self {
-        let target = env::var_os("CARGO_TARGET_DIR").unwrap_or_else(|| "target".into());
+        // Relative, it would lead into the directory of the package.
+        let target = env::var_os("CARGO_TARGET_DIR").map(|target| root.join(target));
         let (root, package) = (root.to_owned(), root.join("crates/bitcask-python"));
-        let top = root.join(target).join("python");
-        Self { root, package, top }
+        let top = target.clone().unwrap_or_else(|| root.join("target")).join("python");
+        Self { root, package, target, top }
     }
 
     fn python(&self) -> PathBuf {
@@ -95,7 +100,8 @@ impl Scratch {
         let interpreter = python.to_string_lossy();
         let build = ["-m", "maturin", "build", "--quiet", "--locked", "--out", &wheels];
         let args = [&build[..], &["--interpreter", &interpreter]].concat();
-        Ok(Step::new(&python, &self.package, &args, "cargo build -p bitcask-python"))
+        let step = Step::new(&python, &self.package, &args, "cargo build -p bitcask-python");
+        Ok(Step { target: self.target.clone(), ..step })
     }
 
     /// The wheel that was built is installed, and all tests are run: doctests and types are among them.

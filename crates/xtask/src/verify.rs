@@ -185,7 +185,7 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
 }
 
 /// Builds and tests the Python package; gives how many steps that took.
-fn python(root: &Path) -> Result<usize, String> {
+pub(crate) fn python(root: &Path) -> Result<usize, String> {
     let scratch = Scratch::new(root);
     let mut count = 0;
     let mut run = |step: &crate::python::Step| {

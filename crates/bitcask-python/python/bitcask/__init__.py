@@ -128,7 +128,7 @@ def destroy(path: _Union[str, _os.PathLike[str]]) -> Report:
     >>> destroy("doomed").directory_removed
     True
     """
-    return Report(_bitcask.destroy(_os.fspath(path)))
+    return Report(_bitcask.destroy(_os.fsdecode(path)))
 
 
 def repair(path: _Union[str, _os.PathLike[str]]) -> Report:
@@ -140,7 +140,16 @@ def repair(path: _Union[str, _os.PathLike[str]]) -> Report:
     >>> repair("sound").is_clean
     True
     """
-    return Report(_bitcask.repair(_os.fspath(path)))
+    return Report(_bitcask.repair(_os.fsdecode(path)))
+
+
+def __getattr__(name: str) -> _Any:
+    # Not from the start: asyncio takes longer to load than all of this.
+    if name == "aio":
+        import importlib
+
+        return importlib.import_module("bitcask.aio")
+    raise AttributeError(f"module 'bitcask' has no attribute {name!r}")
 
 
 if hasattr(_os, "register_at_fork"):

@@ -133,7 +133,8 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
         }
         given = {name: value for name, value in options.items() if value is not None}
         name, dumps, loads = resolve(codec)
-        path = os.fspath(path)
+        # Whole, or it would be another directory after a chdir.
+        path = os.path.abspath(os.fsdecode(path))
         if not create and os.path.exists(os.path.join(path, "LOCK")):
             # A store that nothing was put into yet is its lock and nothing else.
             given["create"] = True
@@ -415,7 +416,7 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
         ...     copy["a"]
         1
         """
-        return Report(self._checkpoint(os.fspath(path)))
+        return Report(self._checkpoint(os.fsdecode(path)))
 
     def stats(self) -> Stats:
         """Sizes, counters and latencies, as a dict. A notebook shows it as a table.

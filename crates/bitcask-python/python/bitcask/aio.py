@@ -322,6 +322,6 @@ class Batch:
             self._batch.discard()
 
 
-async def open(path: Union[str, os.PathLike[str]], **options: Any) -> Bitcask:
-    """Opens a store for asyncio."""
-    return await Bitcask(path, **options)
+def open(path: Union[str, os.PathLike[str]], **options: Any) -> Bitcask:
+    """Opens a store for asyncio: to be awaited, or for ``async with``."""
+    return Bitcask(path, **options)
