@@ -57,6 +57,9 @@ class Engine:
     def __init__(self, path):
         self.open(path)
 
+    def flush(self):
+        pass
+
     def close(self):
         self.db.close()
 
@@ -158,6 +161,61 @@ class Lmdb(Engine):
             return tx.get(key.encode())
 
 
+class OurBatches(Engine):
+    name = "bitcask, raw, batches"
+    values = "bytes, 1,000 at a time"
+
+    def open(self, path):
+        from bitcask import Bitcask
+
+        self.db = Bitcask(path, codec="raw")
+        self.batch, self.get = self.db.batch(), self.db.get
+
+    def put(self, key, value):
+        self.batch.put(key, value)
+        if len(self.batch) == 1000:
+            self.batch.write()
+
+    def flush(self):
+        self.batch.write()
+
+
+class LmdbBatches(Engine):
+    """As LMDB is fastest: many puts a transaction, and one transaction for all gets."""
+
+    name = "lmdb, transactions"
+    module = "lmdb"
+    values = "bytes, 1,000 at a time"
+
+    def open(self, path):
+        import lmdb
+
+        self.db = lmdb.open(path, map_size=1 << 34, sync=False, metasync=False)
+        self.tx = self.count = None
+
+    def put(self, key, value):
+        if not self.tx:
+            self.tx, self.count = self.db.begin(write=True), 0
+        self.tx.put(key.encode(), value)
+        self.count += 1
+        if self.count == 1000:
+            self.flush()
+
+    def flush(self):
+        if self.tx:
+            self.tx.commit()
+        self.tx = None
+
+    def get(self, key):
+        if not self.tx:
+            self.tx = self.db.begin()
+        return self.tx.get(key.encode())
+
+    def close(self):
+        self.flush()
+        self.db.close()
+
+
 class RocksDict(Engine):
     name = module = "rocksdict"
     values = "bytes"
@@ -200,8 +258,10 @@ ENGINES = [
     Lmdb,
     RocksDict,
     Plyvel,
+    OurBatches,
+    LmdbBatches,
 ]
-OURS = {"json": OurJson.name, "pickle": OurPickle.name, "bytes": OurBytes.name}
+OURS = {ours.values: ours.name for ours in (OurJson, OurPickle, OurBytes, OurBatches)}
 
 
 def anonymous_memory():
@@ -230,7 +290,7 @@ def rate(act, count, seconds):
 def run_speed(engine, path, count, seconds):
     """Puts and gets in this process."""
     documents = [document(n) for n in range(DOCUMENTS)]
-    if engine.values == "bytes":
+    if engine.values.startswith("bytes"):
         documents = [json.dumps(value).encode() for value in documents]
     keys = [f"user:{n:08}" for n in range(count)]
     db = engine(path)
@@ -238,6 +298,7 @@ def run_speed(engine, path, count, seconds):
     gc.collect()
     gc.disable()
     puts, stored = rate(lambda n: put(keys[n], documents[n % DOCUMENTS]), count, seconds)
+    db.flush()
     order = [keys[n] for n in random.Random(1).sample(range(stored), stored)]
     assert get(keys[stored - 1]) == documents[(stored - 1) % DOCUMENTS]
     gets, _ = rate(lambda n: get(order[n]), stored, seconds)

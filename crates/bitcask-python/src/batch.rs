@@ -23,8 +23,11 @@ pub(crate) struct Batch {
 impl Batch {
     fn change<T>(&self, py: Python<'_>, f: impl FnOnce(&mut WriteBatch) -> T) -> PyResult<T> {
         self.shared.check_open(py)?;
-        let mut changes = self.changes.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        changes.as_mut().map(f).ok_or_else(|| error::over(py, "batch"))
+        let changed = {
+            let changes = self.changes.lock_py_attached(py);
+            changes.unwrap_or_else(PoisonError::into_inner).as_mut().map(f)
+        };
+        changed.ok_or_else(|| error::over(py, "batch"))
     }
 }
 

@@ -51,15 +51,18 @@ pub(crate) struct Selection {
 
 impl Selection {
     pub(crate) fn new(
+        py: Python<'_>,
         prefix: Option<&Bound<'_, PyAny>>,
         start: Option<&Bound<'_, PyAny>>,
         end: Option<&Bound<'_, PyAny>>,
         is_reversed: bool,
-        limit: Option<u64>,
+        limit: Option<i64>,
     ) -> PyResult<Self> {
         let own = |given: Option<&Bound<'_, PyAny>>| {
             given.map(|given| Ok::<_, PyErr>(key(given)?.as_bytes().to_vec())).transpose()
         };
+        let limit = limit.map(u64::try_from).transpose();
+        let limit = limit.map_err(|_negative| error::invalid(py, "limit is 0 or more"))?;
         let prefix = own(prefix)?.unwrap_or_default();
         Ok(Self { prefix, start: own(start)?, end: own(end)?, is_reversed, limit })
     }
@@ -133,6 +136,13 @@ struct State {
 }
 
 impl State {
+    fn next(&mut self, py: Python<'_>) -> bitcask::Result<Option<(Vec<u8>, Value)>> {
+        if self.ready.is_empty() && self.source.is_some() {
+            py.detach(|| self.fetch())?;
+        }
+        Ok(self.ready.pop_front())
+    }
+
     fn fetch(&mut self) -> bitcask::Result<()> {
         let Some(source) = &mut self.source else { return Ok(()) };
         let mut bytes = 0;
@@ -209,12 +219,13 @@ impl Entries {
 
     fn next_entry(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Value)>> {
         self.shared.check_open(py)?;
-        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        let Some(state) = state.get_mut() else { return Ok(None) };
-        if state.ready.is_empty() && state.source.is_some() {
-            py.detach(|| state.fetch()).map_err(|e| self.shared.failure(py, &e))?;
-        }
-        Ok(state.ready.pop_front())
+        // Unlocked before an exception is made: that is Python, which may come back here.
+        let next = {
+            let state = self.state.lock_py_attached(py);
+            let mut state = state.unwrap_or_else(PoisonError::into_inner);
+            state.get_mut().map_or(Ok(None), |state| state.next(py))
+        };
+        next.map_err(|e| self.shared.failure(py, &e))
     }
 
     /// After an entry is taken: what a codec does may come back here.

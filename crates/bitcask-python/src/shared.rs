@@ -162,9 +162,10 @@ impl Shared {
         f: impl FnOnce(&Handle) -> bitcask::Result<T>,
     ) -> PyResult<T> {
         self.check_here(py)?;
-        let slot = self.slot();
-        let handle = slot.get().ok_or_else(|| error::closed(py, &self.path))?;
-        f(handle).map_err(|e| error::of_engine(py, &e))
+        // Unlocked before an exception is made: that is Python, which may come back here.
+        let done = self.slot().get().map(f);
+        let done = done.ok_or_else(|| error::closed(py, &self.path))?;
+        done.map_err(|e| error::of_engine(py, &e))
     }
 
     /// Does something that may wait, without the interpreter's lock.
@@ -194,7 +195,8 @@ impl Shared {
     /// The handle, which another thread may close at any time.
     pub(crate) fn handle(&self, py: Python<'_>) -> PyResult<Handle> {
         self.check_here(py)?;
-        self.slot().get().cloned().ok_or_else(|| error::closed(py, &self.path))
+        let handle = self.slot().get().cloned();
+        handle.ok_or_else(|| error::closed(py, &self.path))
     }
 
     /// What the engine says, unless it is because the store was closed.

@@ -22,8 +22,8 @@ pub(crate) struct Snapshot {
 impl Snapshot {
     fn held(&self, py: Python<'_>) -> PyResult<bitcask::Snapshot> {
         self.shared.check_open(py)?;
-        let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
-        held.get().cloned().ok_or_else(|| error::over(py, "snapshot"))
+        let held = self.held.read().unwrap_or_else(PoisonError::into_inner).get().cloned();
+        held.ok_or_else(|| error::over(py, "snapshot"))
     }
 
     fn value(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Value>> {
@@ -103,9 +103,9 @@ impl Snapshot {
         start: Option<&Bound<'_, PyAny>>,
         end: Option<&Bound<'_, PyAny>>,
         reverse: bool,
-        limit: Option<u64>,
+        limit: Option<i64>,
     ) -> PyResult<Entries> {
-        let selection = Selection::new(prefix, start, end, reverse, limit)?;
+        let selection = Selection::new(py, prefix, start, end, reverse, limit)?;
         self.entries(py, What::of(py, what)?, &selection)
     }
 

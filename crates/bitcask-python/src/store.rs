@@ -347,10 +347,10 @@ impl Store {
         start: Option<&Bound<'_, PyAny>>,
         end: Option<&Bound<'_, PyAny>>,
         reverse: bool,
-        limit: Option<u64>,
+        limit: Option<i64>,
     ) -> PyResult<Entries> {
         let what = What::of(py, what)?;
-        let selection = Selection::new(prefix, start, end, reverse, limit)?;
+        let selection = Selection::new(py, prefix, start, end, reverse, limit)?;
         selection.check(py, self.shared.is_ordered)?;
         let shared = self.shared.clone();
         self.shared

@@ -33,9 +33,14 @@ impl Transaction {
         f: impl FnOnce(&mut Engine) -> bitcask::Result<T> + Send,
     ) -> PyResult<T> {
         self.shared.check_open(py)?;
-        let mut engine = self.engine.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
-        let engine = engine.get_mut().ok_or_else(|| error::over(py, "transaction"))?;
-        py.detach(|| f(engine)).map_err(|e| self.shared.failure(py, &e))
+        // Unlocked before an exception is made: that is Python, which may come back here.
+        let done = {
+            let engine = self.engine.lock_py_attached(py);
+            let mut engine = engine.unwrap_or_else(PoisonError::into_inner);
+            engine.get_mut().map(|engine| py.detach(|| f(engine)))
+        };
+        let done = done.ok_or_else(|| error::over(py, "transaction"))?;
+        done.map_err(|e| self.shared.failure(py, &e))
     }
 
     fn value(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Value>> {
@@ -138,9 +143,9 @@ impl Transaction {
         start: Option<&Bound<'_, PyAny>>,
         end: Option<&Bound<'_, PyAny>>,
         reverse: bool,
-        limit: Option<u64>,
+        limit: Option<i64>,
     ) -> PyResult<Entries> {
-        let selection = Selection::new(prefix, start, end, reverse, limit)?;
+        let selection = Selection::new(py, prefix, start, end, reverse, limit)?;
         if !self.shared.is_ordered {
             let text = "a scan in a transaction needs the keys in order: open the store with index=\"ordered\"";
             return Err(error::invalid(py, text));

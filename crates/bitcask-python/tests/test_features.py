@@ -59,6 +59,13 @@ def test_an_order_that_is_not_there_is_told(db, how):
         reversed(db)
 
 
+def test_a_limit_is_no_negative_number(db):
+    with pytest.raises(InvalidError, match="limit"):
+        db.scan(limit=-1)
+    with pytest.raises(TypeError):
+        db.scan(limit="1")
+
+
 def test_a_scan_is_of_one_moment(ordered):
     ordered.update((str(n), n) for n in range(1000))
     scan = ordered.scan()
@@ -254,12 +261,13 @@ def test_a_decorated_function_is_a_transaction(db):
 
 
 def test_a_key_is_gone_after_its_time(db):
-    db.put("short", 1, ttl=0.05)
+    db.put("short", 1, ttl=60)
     db.put("long", 2, ttl=datetime.timedelta(hours=1))
     db.put("never", 3)
     assert db["short"] == 1
-    assert 3590 < db.ttl("long") <= 3600 and db.ttl("never") is None
-    time.sleep(0.1)
+    assert 3500 < db.ttl("long") <= 3600 and db.ttl("never") is None
+    db.expire("short", 0.02)
+    time.sleep(0.05)
     assert "short" not in db and db.get("short") is None and len(db) == 2
     with pytest.raises(KeyError):
         db.ttl("short")
