@@ -7,8 +7,7 @@
 //! - [`error`]: the engine's errors as exceptions. [`report`]: its reports as dicts.
 //!
 //! The interpreter lock is released around everything that may wait: for the disk, for other writers, for a
-//! merge. A single get is not such a thing: it is a copy from memory, which takes less time than to give
-//! the lock away and get it back, behind everybody else. No thread of the engine ever needs the lock.
+//! merge. A get is such a thing, too, where its page is not in memory. No thread of the engine ever needs the lock.
 
 mod batch;
 mod codec;

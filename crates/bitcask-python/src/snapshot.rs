@@ -27,7 +27,8 @@ impl Snapshot {
     }
 
     fn value(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Value>> {
-        self.held(py)?.get(key).map_err(|e| self.shared.failure(py, &e))
+        let held = self.held(py)?;
+        py.detach(|| held.get(key)).map_err(|e| self.shared.failure(py, &e))
     }
 
     fn entries(&self, py: Python<'_>, what: What, selection: &Selection) -> PyResult<Entries> {
@@ -73,7 +74,8 @@ impl Snapshot {
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let name = self::key(key)?;
-        let found = self.held(py)?.contains(name.as_bytes());
+        let (held, name) = (self.held(py)?, name.as_bytes());
+        let found = py.detach(|| held.contains(name));
         found.map_err(|e| self.shared.failure(py, &e))
     }
 
@@ -88,7 +90,8 @@ impl Snapshot {
     /// Seconds until `key` expires, as things were; `None` if it does not.
     fn ttl(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         let name = self::key(key)?;
-        let expiry = self.held(py)?.expires_at(name.as_bytes());
+        let (held, name) = (self.held(py)?, name.as_bytes());
+        let expiry = py.detach(|| held.expires_at(name));
         let expiry = expiry.map_err(|e| self.shared.failure(py, &e))?;
         Ok(seconds_left(expiry.ok_or_else(|| error::no_key(py, key))?))
     }

@@ -23,8 +23,6 @@ use crate::shared::{Handle, Shared};
 pub(crate) struct Store {
     shared: Arc<Shared>,
     is_read_only: bool,
-    /// Whether a get is a system call, and not only a look into memory.
-    reads_wait: bool,
 }
 
 impl Store {
@@ -38,10 +36,7 @@ impl Store {
     }
 
     fn value(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Value>> {
-        if self.reads_wait {
-            return self.shared.detached(py, |handle| handle.get(key));
-        }
-        self.shared.with(py, |handle| handle.get(key))
+        self.shared.detached(py, |handle| handle.get(key))
     }
 
     /// The number under a key, by a codec that does not store its digits, changed only if nobody else did.
@@ -101,20 +96,15 @@ impl Store {
         let is_ordered = options::is_ordered(options)?;
         let options = options::options(options)?;
         let opened = py.detach(|| {
-            let (handle, stats) = if read_only {
-                let db = options.open_read_only(&path)?;
-                let stats = db.stats();
-                (Handle::Reader(db), stats)
+            Ok(if read_only {
+                Handle::Reader(options.open_read_only(&path)?)
             } else {
-                let db = options.open(&path)?;
-                let stats = db.stats()?;
-                (Handle::Writer(db), stats)
-            };
-            Ok((handle, stats.mapped))
+                Handle::Writer(options.open(&path)?)
+            })
         });
-        let (handle, is_mapped) = opened.map_err(|e| error::of_engine(py, &e))?;
+        let handle = opened.map_err(|e| error::of_engine(py, &e))?;
         let shared = Shared::new(path, codec, keys, is_ordered, handle);
-        Ok(Self { shared, is_read_only: read_only, reads_wait: !is_mapped })
+        Ok(Self { shared, is_read_only: read_only })
     }
 
     /// The value stored under `key`, or `default` if there is none.
@@ -180,9 +170,10 @@ impl Store {
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {
         let name = self::key(key)?;
-        self.shared.with(py, |handle| match handle {
-            Handle::Writer(db) => db.contains(name.as_bytes()),
-            Handle::Reader(db) => db.contains(name.as_bytes()),
+        let name = name.as_bytes();
+        self.shared.detached(py, |handle| match handle {
+            Handle::Writer(db) => db.contains(name),
+            Handle::Reader(db) => db.contains(name),
         })
     }
 
@@ -330,9 +321,10 @@ impl Store {
     /// True
     fn ttl(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<Option<f64>> {
         let name = self::key(key)?;
-        let expiry = self.shared.with(py, |handle| match handle {
-            Handle::Writer(db) => db.expires_at(name.as_bytes()),
-            Handle::Reader(db) => db.expires_at(name.as_bytes()),
+        let name = name.as_bytes();
+        let expiry = self.shared.detached(py, |handle| match handle {
+            Handle::Writer(db) => db.expires_at(name),
+            Handle::Reader(db) => db.expires_at(name),
         })?;
         Ok(seconds_left(expiry.ok_or_else(|| error::no_key(py, key))?))
     }
