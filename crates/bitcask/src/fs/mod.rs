@@ -83,7 +83,10 @@ pub trait Fs: Debug + Send + Sync {
 }
 
 /// An open file.
-#[expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")]
+#[cfg_attr(
+    feature = "testing",
+    expect(clippy::len_without_is_empty, reason = "nobody asks whether a file is empty")
+)]
 pub trait File: Debug + Send + Sync {
     /// Bytes in the file.
     fn len(&self) -> io::Result<u64>;
