@@ -16,12 +16,12 @@ mod top;
 mod watch;
 
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 use std::time::UNIX_EPOCH;
 
 use bitcask::{Bitcask, Cut, ErrorKind, Expiry, MergePolicy, Options, ReadOnly};
 use clap::CommandFactory;
 
+use crate::ExitCode;
 use crate::cli::{self, Cli, Command, Globals};
 use crate::failure::Failure;
 use crate::output;

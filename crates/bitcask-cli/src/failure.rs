@@ -4,9 +4,10 @@ use std::error::Error as StdError;
 use std::fmt;
 use std::io;
 use std::path::Path;
-use std::process::ExitCode;
 
 use bitcask::ErrorKind;
+
+use crate::ExitCode;
 
 /// The end of a command that could not do what it was asked to.
 #[derive(Debug)]

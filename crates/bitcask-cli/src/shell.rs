@@ -10,11 +10,11 @@ use std::ffi::OsString;
 use std::io::{self, BufRead, IsTerminal, Read};
 use std::ops::ControlFlow;
 use std::os::unix::ffi::OsStringExt;
-use std::process::ExitCode;
 use std::time::Instant;
 
 use clap::FromArgMatches;
 
+use crate::ExitCode;
 use crate::cli::{self, Globals, Line, LineCommand, Switch};
 use crate::commands::{self, Outcome};
 use crate::failure::Failure;

@@ -553,7 +553,7 @@ impl Bitcask {
         engine.merge_if_worthwhile().map(|_| ())
     }
 
-    pub(crate) fn engine(&self) -> Result<&Engine> {
+    pub(crate) fn engine(&self) -> Result<&Arc<Engine>> {
         self.0.engine.check_open()?;
         Ok(&self.0.engine)
     }

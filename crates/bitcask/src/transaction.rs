@@ -14,7 +14,8 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
-use std::ops::RangeBounds;
+use std::ops::{Deref, RangeBounds};
+use std::sync::Arc;
 
 use crate::batch::Change;
 use crate::db::Bitcask;
@@ -48,11 +49,28 @@ impl Default for TransactionOptions {
 
 /// Reads and changes that belong together, see [`Bitcask::transaction`].
 pub struct Transaction<'a> {
-    engine: &'a Engine,
+    engine: Reach<'a>,
     snapshot: Snapshot,
     reads: ReadSet,
     /// By key: of two changes to one key the later wins.
     writes: BTreeMap<Vec<u8>, Write>,
+}
+
+/// How a transaction reaches its store. It does not keep it open.
+enum Reach<'a> {
+    Borrowed(&'a Engine),
+    Shared(Arc<Engine>),
+}
+
+impl Deref for Reach<'_> {
+    type Target = Engine;
+
+    fn deref(&self) -> &Engine {
+        match self {
+            Self::Borrowed(engine) => engine,
+            Self::Shared(engine) => engine,
+        }
+    }
 }
 
 /// What is to become of a key.
@@ -156,14 +174,9 @@ impl Bitcask {
     ) -> std::result::Result<T, E> {
         let mut conflicts = 0;
         loop {
-            let engine = self.engine()?;
-            let mut transaction = Transaction::begin(engine);
+            let mut transaction = Transaction::over(Reach::Borrowed(self.engine()?));
             let result = f(&mut transaction)?;
-            let Some(key) = transaction.commit()? else {
-                count(&engine.stats.transactions, 1);
-                return Ok(result);
-            };
-            count(&engine.stats.conflicts, 1);
+            let Some(key) = transaction.try_commit()? else { return Ok(result) };
             if conflicts == options.retries {
                 return Err(conflict(&key, conflicts).into());
             }
@@ -171,10 +184,38 @@ impl Bitcask {
             wait_after(conflicts);
         }
     }
+
+    /// Begins a transaction that is not tied to a closure, for callers that cannot give one, as those in another language. It
+    /// is for the caller to [commit](Transaction::commit) it, and to begin another if that is a conflict. Dropped, it
+    /// has changed nothing.
+    ///
+    /// ```
+    /// # use bitcask::{Bitcask, ErrorKind};
+    /// # let dir = std::env::temp_dir().join(format!("bitcask-doc-begin-{}", std::process::id()));
+    /// # let db = Bitcask::open(&dir)?;
+    /// let mut transaction = db.begin()?;
+    /// assert_eq!(transaction.get(b"k")?, None);
+    /// transaction.put("k", "1")?;
+    /// db.put(b"k", b"2")?;
+    /// assert_eq!(transaction.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    /// assert_eq!(db.get(b"k")?.unwrap(), "2");
+    /// # drop(db);
+    /// # std::fs::remove_dir_all(&dir).ok();
+    /// # Ok::<(), bitcask::Error>(())
+    /// ```
+    ///
+    /// # Errors
+    /// `Invalid` once the store is closed.
+    pub fn begin(&self) -> Result<Transaction<'static>> {
+        Ok(Transaction::over(Reach::Shared(self.engine()?.clone())))
+    }
 }
 
 fn conflict(key: &[u8], retries: u32) -> Error {
-    let what = format!("others changed what the transaction had read, after {retries} retries too");
+    let mut what = "others changed what the transaction had read".to_owned();
+    if retries > 0 {
+        what.push_str(&format!(", after {retries} retries too"));
+    }
     Error::new(ErrorKind::Conflict, what).of_key(key)
 }
 
@@ -189,7 +230,7 @@ fn wait_after(conflicts: u32) {
 }
 
 impl<'a> Transaction<'a> {
-    fn begin(engine: &'a Engine) -> Self {
+    fn over(engine: Reach<'a>) -> Self {
         let snapshot = engine.snapshot("transaction");
         Self { engine, snapshot, reads: ReadSet::default(), writes: BTreeMap::new() }
     }
@@ -338,9 +379,33 @@ impl<'a> Transaction<'a> {
         }
     }
 
+    /// Makes the changes of a transaction that [`Bitcask::begin`] began.
+    ///
+    /// # Errors
+    /// `Conflict` if something that it read has changed since: nothing was changed, and it can be tried again from the
+    /// beginning. As [`Bitcask::write`].
+    pub fn commit(self) -> Result<()> {
+        self.try_commit()?.map_or(Ok(()), |key| Err(conflict(&key, 0)))
+    }
+
     /// Makes the changes; or gives a key that it read and that has changed since, and changes nothing.
-    fn commit(self) -> Result<Option<Vec<u8>>> {
+    fn try_commit(self) -> Result<Option<Vec<u8>>> {
         let Self { engine, snapshot, reads, writes } = self;
+        let changed = Self::make(&engine, snapshot, &reads, &writes)?;
+        let counted = match changed {
+            None => &engine.stats.transactions,
+            Some(_) => &engine.stats.conflicts,
+        };
+        count(counted, 1);
+        Ok(changed)
+    }
+
+    fn make(
+        engine: &Engine,
+        snapshot: Snapshot,
+        reads: &ReadSet,
+        writes: &BTreeMap<Vec<u8>, Write>,
+    ) -> Result<Option<Vec<u8>>> {
         // What the changes replace need not be kept for it.
         drop(snapshot);
         let dir = &*engine.dir;

@@ -9,6 +9,7 @@
     reason = "printing is what these commands do"
 )]
 
+mod python;
 mod tidy;
 mod verify;
 
@@ -25,6 +26,7 @@ Commands:
   verify   All that CI checks, stopping at the first failure. Writes nothing but build output.
   fix      Applies what clippy suggests, then formats. Writes.
   tidy     Only the checks of our own rules, in a second. Writes nothing.
+  python   Only the Python package: its wheel, built and tested below target/.
 
 Examples:
   cargo xtask verify          before a commit
@@ -40,6 +42,7 @@ fn main() -> ExitCode {
         ["verify"] => root().and_then(|root| verify::run(&root)),
         ["fix"] => root().and_then(|root| fix(&root)),
         ["tidy"] => root().and_then(|root| tidy::run(&root)),
+        ["python"] => root().and_then(|root| verify::python(&root).map(drop)),
         ["verify", "--help" | "-h"] => show(verify::HELP),
         ["tidy", "--help" | "-h"] => show(&tidy::help()),
         ["--help" | "-h" | "help"] | ["fix", "--help" | "-h"] => show(HELP),

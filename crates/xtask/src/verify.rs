@@ -9,6 +9,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, ExitStatus, Stdio};
 use std::time::Instant;
 
+use crate::python::Scratch;
 use crate::{cargo, tidy};
 
 pub(crate) const HELP: &str = "\
@@ -25,6 +26,7 @@ Steps:
   doc         no warnings, no dead links
   examples    they build
   example     each example of the engine, in an empty directory
+  python      the wheel, in a virtual environment below target/: tests, doctests, types
 
 Of tests only summaries are shown, and the counts of crash states they went through; of a step of tests that
 fails, everything.
@@ -177,8 +179,23 @@ pub(crate) fn run(root: &Path) -> Result<(), String> {
         run_example(root, &name)?;
         count += 1;
     }
+    count += python(root)?;
     println!("\nverify: {count} steps passed in {:.0} s", started.elapsed().as_secs_f64());
     Ok(())
+}
+
+/// Builds and tests the Python package; gives how many steps that took.
+pub(crate) fn python(root: &Path) -> Result<usize, String> {
+    let scratch = Scratch::new(root);
+    let mut count = 0;
+    let mut run = |step: &crate::python::Step| {
+        count += 1;
+        timed(&step.line(), || step.run())
+    };
+    scratch.environment().iter().try_for_each(&mut run)?;
+    run(&scratch.build()?)?;
+    scratch.test()?.iter().try_for_each(&mut run)?;
+    Ok(count)
 }
 
 /// Shows a step's command before it, and its time after it.

@@ -4,7 +4,6 @@ use std::env;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use rustyline::config::Behavior;
 use rustyline::error::ReadlineError;
@@ -13,6 +12,7 @@ use rustyline::{CompletionType, Config, Editor};
 
 use super::Shell;
 use super::complete::Helper;
+use crate::ExitCode;
 use crate::failure::Failure;
 use crate::output::to_stderr;
 

@@ -378,3 +378,29 @@ fn a_transaction_is_whole_or_absent_after_a_crash() {
         }
     }
 }
+
+#[test]
+fn a_transaction_without_a_closure_is_committed_by_hand() {
+    let World { db, .. } = world();
+    db.put(b"a", b"1").unwrap();
+    let mut tx = db.begin().unwrap();
+    assert_eq!(tx.get(b"a").unwrap().unwrap(), "1");
+    tx.put("b", "2").unwrap();
+    tx.commit().unwrap();
+    assert_eq!(value(&db, b"b").unwrap(), "2");
+
+    let mut late = db.begin().unwrap();
+    late.get(b"a").unwrap();
+    late.put("c", "3").unwrap();
+    db.put(b"a", b"10").unwrap();
+    assert_eq!(late.commit().unwrap_err().kind(), ErrorKind::Conflict);
+    assert_eq!(db.get(b"c").unwrap(), None);
+
+    // Dropped, it changes nothing; and it does not keep the store open.
+    db.begin().unwrap().put("d", "4").unwrap();
+    let mut orphan = db.begin().unwrap();
+    orphan.put("d", "4").unwrap();
+    db.close().unwrap();
+    assert_eq!(orphan.commit().unwrap_err().kind(), ErrorKind::Invalid);
+    assert_eq!(db.begin().unwrap_err().kind(), ErrorKind::Invalid);
+}

@@ -1,0 +1,39 @@
+"""What tests share: stores in directories that are gone when the test ends."""
+
+import subprocess
+import sys
+
+import pytest
+
+from bitcask import Bitcask
+
+
+@pytest.fixture
+def path(tmp_path):
+    return tmp_path / "store"
+
+
+@pytest.fixture
+def db(path):
+    with Bitcask(path) as db:
+        yield db
+
+
+@pytest.fixture
+def ordered(path):
+    with Bitcask(path, index="ordered") as db:
+        yield db
+
+
+@pytest.fixture
+def python(tmp_path):
+    """Runs a program in an interpreter of its own, and gives what it printed."""
+
+    def run(program, *args, code=0):
+        command = [sys.executable, "-W", "error", "-c", program, *map(str, args)]
+        ran = subprocess.run(command, capture_output=True, text=True, timeout=120, cwd=tmp_path)
+        assert ran.returncode == code, (ran.returncode, ran.stdout, ran.stderr)
+        assert code != 0 or ran.stderr == "", ran.stderr
+        return ran.stdout
+
+    return run
