@@ -4,9 +4,9 @@
 //! cut into several files by a manifest; some commands need the value that is there, so its reader asks the
 //! [`Target`]. Commands are believed to have succeeded in their server, for only such are logged.
 //!
-//! What a log sets with an expiry that has passed by now was alive while the log went on: it may be read, changed, or
-//! made to stay by a later command. Such a key is put with an expiry of a day from now, and deleted at the end if
-//! its time is still over. Only the keys of those are kept in memory.
+//! What a log sets with an expiry was alive while the log went on: it may be read, changed, or made to stay by a later
+//! command, also if its time has passed by now, or passes while the import goes on. So nothing expires before the end
+//! of the log. Until then the target is in a state that must not count, and an import that fails leaves it there.
 //!
 //! Nothing in the files is trusted: lengths are checked against limits, and memory grows with the bytes that are there,
 //! not with what a length says.
@@ -29,6 +29,7 @@ mod source;
 use std::fmt;
 use std::fs::File;
 use std::io::{self, BufReader};
+use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
 
 use bitcask::ErrorKind;
@@ -52,7 +53,16 @@ pub(crate) trait Target {
 
     /// Deletes every key with this prefix that the import has put: `FLUSHDB`. The empty prefix is that of all.
     fn clear(&mut self, prefix: &[u8]) -> bitcask::Result<()>;
+
+    /// Gives every key that has an expiry, and makes the change that comes back. The first error ends it.
+    fn change_expiring(
+        &mut self,
+        change: &mut dyn FnMut(Vec<u8>, Current) -> std::result::Result<Incoming, Error>,
+    ) -> std::result::Result<(), Error>;
 }
+
+/// Is told how many bytes of all files are read, and says whether to go on.
+pub(crate) type Watch<'a> = &'a mut dyn FnMut(u64) -> ControlFlow<()>;
 
 /// What a key holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -80,17 +90,21 @@ pub(crate) struct Options {
     pub(crate) now_ms: u64,
 }
 
-/// Why an import ended early. What it had given by then stands.
+/// Why an import ended early.
 #[derive(Debug)]
 pub(crate) enum Error {
     /// The bytes at `offset` are not what must be there.
     Damaged { file: PathBuf, offset: u64, what: String },
     /// A sound file that this reader cannot follow.
     Unsupported { file: PathBuf, offset: u64, what: String },
+    /// It is not clear which file of the directory is meant.
+    NoChoice { dir: PathBuf, what: &'static str },
     /// The operating system refused.
     Io { file: PathBuf, offset: u64, source: io::Error },
     /// The store refused.
     Target(bitcask::Error),
+    /// Who watched wants no more.
+    Stopped,
 }
 
 impl Error {
@@ -99,6 +113,7 @@ impl Error {
         match self {
             Self::Damaged { .. } => ErrorKind::Corrupt,
             Self::Unsupported { .. } => ErrorKind::Unsupported,
+            Self::NoChoice { .. } | Self::Stopped => ErrorKind::Invalid,
             Self::Io { .. } => ErrorKind::Io,
             Self::Target(error) => error.kind(),
         }
@@ -114,10 +129,12 @@ impl fmt::Display for Error {
             Self::Unsupported { file, offset, what } => {
                 write!(f, "not supported: {} at offset {offset}: {what}", file.display())
             }
+            Self::NoChoice { dir, what } => write!(f, "{what}: {}", dir.display()),
             Self::Io { file, offset, .. } => {
                 write!(f, "cannot read: {} at offset {offset}", file.display())
             }
             Self::Target(error) => error.fmt(f),
+            Self::Stopped => f.write_str("stopped"),
         }
     }
 }
@@ -127,7 +144,10 @@ impl std::error::Error for Error {
         match self {
             Self::Io { source, .. } => Some(source),
             Self::Target(error) => error.source(),
-            Self::Damaged { .. } | Self::Unsupported { .. } => None,
+            Self::Damaged { .. }
+            | Self::Unsupported { .. }
+            | Self::NoChoice { .. }
+            | Self::Stopped => None,
         }
     }
 }
@@ -140,15 +160,62 @@ impl From<bitcask::Error> for Error {
 
 type Result<T> = std::result::Result<T, Error>;
 
-/// Imports an RDB file. The report is of use after an error, too.
+/// Larger than that of the standard library: a file is read once, from its beginning to its end.
+const BUFFER_LEN: usize = 256 << 10;
+
+type OpenFile = Source<BufReader<File>>;
+
+/// What is to be imported, opened and looked at: the usual mistakes show before there is a store.
+#[derive(Debug)]
+pub(crate) struct Files {
+    first: OpenFile,
+    rest: Vec<PathBuf>,
+    bytes: u64,
+}
+
+impl Files {
+    /// An RDB file.
+    pub(crate) fn rdb(path: &Path) -> Result<Self> {
+        let mut opened = Self::open(vec![path.into()])?;
+        rdb::look(&mut opened.first)?;
+        Ok(opened)
+    }
+
+    /// An append-only file: the file, a manifest of several, or the directory with the manifest.
+    pub(crate) fn aof(path: &Path) -> Result<Self> {
+        let mut opened = Self::open(manifest::files(path)?)?;
+        aof::look(&mut opened.first)?;
+        Ok(opened)
+    }
+
+    fn open(mut paths: Vec<PathBuf>) -> Result<Self> {
+        let rest = paths.split_off(1);
+        // There is one at least.
+        let first = paths.swap_remove(0);
+        let mut bytes = 0_u64;
+        for path in std::iter::once(&first).chain(&rest) {
+            let failed = |source| Error::Io { file: path.clone(), offset: 0, source };
+            bytes = bytes.saturating_add(path.metadata().map_err(failed)?.len());
+        }
+        Ok(Self { first: open(&first)?, rest, bytes })
+    }
+
+    /// In all files; of a pipe it is not known.
+    pub(crate) fn bytes(&self) -> u64 {
+        self.bytes
+    }
+}
+
+/// Imports an RDB file. What it had given before an error stands. The report is of use after an error, too.
 pub(crate) fn import_rdb(
-    path: &Path,
+    files: Files,
     options: &Options,
     target: &mut dyn Target,
     report: &mut Report,
+    watch: Watch<'_>,
 ) -> Result<()> {
-    let mut source = open(path)?;
-    let mut sink = Sink::for_snapshot(target, *options, report);
+    let mut source = files.first;
+    let mut sink = Sink::for_snapshot(target, *options, report, watch);
     rdb::read(&mut source, &mut sink)?;
     let end = source.offset();
     let left = source.skip_rest()?;
@@ -161,38 +228,44 @@ pub(crate) fn import_rdb(
     Ok(())
 }
 
-/// Imports an append-only file: the file, a manifest of several, or the directory with the manifest. The report is of
-/// use after an error, too.
+/// Imports an append-only file. When it is done, and after damage, what came before it stands. After any other error
+/// the target is in no state that counts. The report is of use after an error, too.
 pub(crate) fn import_aof(
-    path: &Path,
+    files: Files,
     options: &Options,
     target: &mut dyn Target,
     report: &mut Report,
+    watch: Watch<'_>,
 ) -> Result<()> {
-    let files = manifest::files(path)?;
-    let mut sink = Sink::for_log(target, *options, report);
-    let replayed = replay(&files, &mut sink);
-    // After an error, too: what was held beyond its time must not stay.
-    let settled = sink.settle();
-    replayed.and(settled)
+    let mut sink = Sink::for_log(target, *options, report, watch);
+    let replayed = replay(files, &mut sink);
+    settled(replayed, sink)
 }
 
-fn replay(files: &[PathBuf], sink: &mut Sink<'_>) -> Result<()> {
+fn settled(replayed: Result<()>, sink: Sink<'_>) -> Result<()> {
+    if matches!(replayed, Ok(()) | Err(Error::Damaged { .. })) {
+        sink.settle()?;
+    }
+    replayed
+}
+
+fn replay(files: Files, sink: &mut Sink<'_>) -> Result<()> {
     let mut replay = Replay::default();
-    for (index, path) in files.iter().enumerate() {
+    let Files { first, rest, .. } = files;
+    let (mut source, mut rest) = (first, rest.iter());
+    loop {
+        let next = rest.next();
         // Each file begins in database 0, as Redis loads them.
         replay.begin_file();
-        let is_last = index + 1 == files.len();
-        let tail = if is_last { Tail::MayBeTorn } else { Tail::Whole };
-        aof::read(&mut open(path)?, tail, &mut replay, sink)?;
+        let tail = if next.is_none() { Tail::MayBeTorn } else { Tail::Whole };
+        aof::read(&mut source, tail, &mut replay, sink)?;
+        sink.end_file(source.offset());
+        let Some(next) = next else { return Ok(()) };
+        source = open(next)?;
     }
-    Ok(())
 }
 
-/// Larger than that of the standard library: a file is read once, from its beginning to its end.
-const BUFFER_LEN: usize = 256 << 10;
-
-fn open(path: &Path) -> Result<Source<BufReader<File>>> {
+fn open(path: &Path) -> Result<OpenFile> {
     let failed = |source| Error::Io { file: path.into(), offset: 0, source };
     let file = File::open(path).map_err(failed)?;
     Ok(Source::new(path, BufReader::with_capacity(BUFFER_LEN, file)))

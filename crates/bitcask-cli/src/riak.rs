@@ -124,6 +124,20 @@ impl<E: StdError + 'static> StdError for RiakError<E> {
     }
 }
 
+/// Whether there is something to read. The usual mistakes show before there is a store.
+pub(crate) fn look<E>(dir: &Path) -> Result<(), RiakError<E>> {
+    list(dir).map(drop)
+}
+
+fn list<E>(dir: &Path) -> Result<Listing, RiakError<E>> {
+    let listing =
+        Listing::of(dir).map_err(|source| RiakError::Read { path: dir.into(), source })?;
+    if listing.files.is_empty() {
+        return Err(RiakError::NoData { dir: dir.into(), partition: a_partition(dir) });
+    }
+    Ok(listing)
+}
+
 /// Calls `each` with every change in the directory, in order. `on_progress` is called after every record.
 pub(crate) fn read<E>(
     dir: &Path,
@@ -131,11 +145,7 @@ pub(crate) fn read<E>(
     each: &mut dyn FnMut(Incoming) -> Result<(), E>,
     on_progress: &mut dyn FnMut(RiakProgress),
 ) -> Result<RiakReport, RiakError<E>> {
-    let listing =
-        Listing::of(dir).map_err(|source| RiakError::Read { path: dir.into(), source })?;
-    if listing.files.is_empty() {
-        return Err(RiakError::NoData { dir: dir.into(), partition: a_partition(dir) });
-    }
+    let listing = list(dir)?;
     let mut replay =
         Replay { options, report: RiakReport::default(), open: OpenKeys::default(), each };
     listing.tell(&mut replay.report);

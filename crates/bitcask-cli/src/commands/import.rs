@@ -1,6 +1,7 @@
 //! Data from elsewhere.
 
 mod foreign;
+mod fresh;
 mod load;
 mod stream;
 

@@ -30,6 +30,8 @@ const LINE_LEN_MAX: u64 = 1024;
 
 const NAME_LEN_MAX: u64 = 64;
 
+const NO_COMMAND: &str = "no command: it must begin with `*` and a count";
+
 /// What the commands of a transaction may take together, for they are kept until its end is seen.
 const TRANSACTION_LEN_MAX: u64 = 1 << 30;
 
@@ -45,6 +47,7 @@ pub(super) fn read<R: BufRead>(
     }
     let mut transaction = None;
     while !source.is_at_end()? {
+        sink.reached(source.offset())?;
         let begin = source.offset();
         let read = item(source, replay, sink);
         let item = match read {
@@ -57,6 +60,18 @@ pub(super) fn read<R: BufRead>(
     match transaction {
         Some(_) => torn(source, source.offset(), tail, transaction, sink),
         None => Ok(()),
+    }
+}
+
+/// Looks at the beginning of the first file, before anything is made of it.
+pub(super) fn look<R: BufRead>(source: &mut Source<R>) -> Result<()> {
+    let bytes = source.peek()?;
+    if rdb::is_magic(bytes) {
+        return rdb::look(source);
+    }
+    match bytes.first() {
+        None | Some(b'*' | b'#') => Ok(()),
+        Some(_) => Err(source.damaged(0, NO_COMMAND)),
     }
 }
 
@@ -143,7 +158,7 @@ fn item<R: BufRead>(
         _ => None,
     };
     let Some(count) = count else {
-        return Err(source.damaged(offset, "no command: it must begin with `*` and a count"));
+        return Err(source.damaged(offset, NO_COMMAND));
     };
     let name = name(source)?;
     let kept = commands::args_kept(&name, sink.wants(replay.db()));

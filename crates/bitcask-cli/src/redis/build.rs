@@ -1,11 +1,14 @@
 //! For tests: RDB and AOF files made by hand, and a target in memory.
 
 use std::collections::BTreeMap;
+use std::ops::ControlFlow;
 use std::path::Path;
 
 use super::sink::Sink;
 use super::source::{Source, crc64};
-use super::{Current, Databases, Options, Report, Result, Target, aof, commands, rdb};
+use super::{
+    Current, Databases, Error, Options, Report, Result, Target, Watch, aof, commands, rdb, settled,
+};
 use crate::incoming::Incoming;
 
 /// When tests take place.
@@ -45,6 +48,18 @@ impl Target for Memory {
         self.keys.retain(|key, _| !key.starts_with(prefix));
         Ok(())
     }
+
+    fn change_expiring(
+        &mut self,
+        change: &mut dyn FnMut(Vec<u8>, Current) -> std::result::Result<Incoming, Error>,
+    ) -> std::result::Result<(), Error> {
+        for (key, current) in self.keys.clone() {
+            if current.expires_ms.is_some_and(|ms| ms > self.now_ms) {
+                self.apply(change(key, current)?)?;
+            }
+        }
+        Ok(())
+    }
 }
 
 /// What came of an import.
@@ -75,19 +90,42 @@ pub(super) fn options(databases: Databases) -> Options {
 }
 
 pub(super) fn import_rdb(bytes: &[u8], databases: Databases) -> Done {
-    let (mut memory, mut report) = (Memory::at(NOW_MS), Report::default());
-    let mut sink = Sink::for_snapshot(&mut memory, options(databases), &mut report);
+    import_rdb_into(Memory::at(NOW_MS), bytes, databases, &mut go_on)
+}
+
+pub(super) fn import_rdb_into(
+    mut memory: Memory,
+    bytes: &[u8],
+    databases: Databases,
+    watch: Watch<'_>,
+) -> Done {
+    let mut report = Report::default();
+    let mut sink = Sink::for_snapshot(&mut memory, options(databases), &mut report, watch);
     let result = rdb::read(&mut Source::new(Path::new("dump.rdb"), bytes), &mut sink);
     Done { result, memory, report }
 }
 
 pub(super) fn import_aof(bytes: &[u8], tail: aof::Tail, databases: Databases) -> Done {
-    let (mut memory, mut report) = (Memory::at(NOW_MS), Report::default());
-    let mut sink = Sink::for_log(&mut memory, options(databases), &mut report);
+    import_aof_into(Memory::at(NOW_MS), bytes, tail, databases, &mut go_on)
+}
+
+pub(super) fn go_on(_bytes: u64) -> ControlFlow<()> {
+    ControlFlow::Continue(())
+}
+
+pub(super) fn import_aof_into(
+    mut memory: Memory,
+    bytes: &[u8],
+    tail: aof::Tail,
+    databases: Databases,
+    watch: Watch<'_>,
+) -> Done {
+    let mut report = Report::default();
+    let mut sink = Sink::for_log(&mut memory, options(databases), &mut report, watch);
     let mut replay = commands::Replay::default();
     let mut source = Source::new(Path::new("a.aof"), bytes);
     let result = aof::read(&mut source, tail, &mut replay, &mut sink);
-    let result = result.and(sink.settle());
+    let result = settled(result, sink);
     Done { result, memory, report }
 }
 

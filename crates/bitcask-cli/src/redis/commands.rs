@@ -8,7 +8,7 @@ mod strings;
 use std::path::Path;
 
 use super::aof::number;
-use super::sink::Sink;
+use super::sink::{Put, Sink};
 use super::{Current, Error, Result, rdb};
 
 /// A command of a log, with as many of its arguments as [`args_kept`] wants.
@@ -179,10 +179,10 @@ impl On<'_, '_> {
     }
 
     fn put_in(&mut self, db: u64, key: &[u8], current: Current) -> Done {
-        if self.sink.put(db, key, current)? {
-            return Ok(());
+        match self.sink.put(db, key, current)? {
+            Put::Done | Put::Expired => Ok(()),
+            Put::TooLong => Err(Refusal::Strange("the key or the value is too long for the store")),
         }
-        Err(Refusal::Strange("the key or the value is too long for the store"))
     }
 
     fn delete(&mut self, key: &[u8]) -> Result<()> {

@@ -3,8 +3,8 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::build::Memory;
-use super::{Databases, Options, Report, import_aof, import_rdb};
+use super::build::{Memory, go_on};
+use super::{Databases, Files, Options, Report, import_aof, import_rdb};
 
 /// 2033: after all that the fixtures have let expire, and before what they have not.
 const NOW_MS: u64 = 2_000_000_000_000;
@@ -27,11 +27,18 @@ fn expected(name: &str) -> Strings {
     holds[name].as_object().unwrap().iter().map(entry).collect()
 }
 
+type Import =
+    fn(Files, &Options, &mut dyn super::Target, &mut Report, super::Watch<'_>) -> super::Result<()>;
+
 fn import(name: &str, databases: Databases) -> (Strings, Report) {
     let options = Options { databases, now_ms: NOW_MS };
     let (mut memory, mut report) = (Memory::at(NOW_MS), Report::default());
-    let import = if name.ends_with("rdb") { import_rdb } else { import_aof };
-    import(&path(name), &options, &mut memory, &mut report).unwrap();
+    let path = path(name);
+    let (files, import) = match name.ends_with("rdb") {
+        true => (Files::rdb(&path), import_rdb as Import),
+        false => (Files::aof(&path), import_aof as Import),
+    };
+    import(files.unwrap(), &options, &mut memory, &mut report, &mut go_on).unwrap();
     let entry = |(key, current): (Vec<u8>, super::Current)| {
         (String::from_utf8(key).unwrap(), (current.value, current.expires_ms))
     };
@@ -88,16 +95,18 @@ fn all_databases_are_told_apart() {
 fn a_directory_without_a_manifest_and_what_follows_a_snapshot_are_told() {
     let options = Options { databases: Databases::One(0), now_ms: NOW_MS };
     let (mut memory, mut report) = (Memory::at(NOW_MS), Report::default());
-    let error = import_aof(&path(""), &options, &mut memory, &mut report).unwrap_err();
+    let error = Files::aof(&path("")).unwrap_err();
     assert!(error.to_string().contains("there is no manifest"));
-    let error = import_rdb(&path("none.rdb"), &options, &mut memory, &mut report).unwrap_err();
+    assert_eq!(error.kind(), bitcask::ErrorKind::Invalid);
+    let error = Files::rdb(&path("none.rdb")).unwrap_err();
     assert!(error.to_string().starts_with("cannot read: "));
 
     let both = std::env::temp_dir().join(format!("bitcask-redis-both-{}", std::process::id()));
     let mut bytes = std::fs::read(path("redis7.rdb")).unwrap();
     bytes.extend(b"*1\r\n$4\r\nPING\r\n");
     std::fs::write(&both, bytes).unwrap();
-    import_rdb(&both, &options, &mut memory, &mut report).unwrap();
+    let files = Files::rdb(&both).unwrap();
+    import_rdb(files, &options, &mut memory, &mut report, &mut go_on).unwrap();
     std::fs::remove_file(&both).unwrap();
     assert!(report.notices[0].what.starts_with("14 bytes after the end"));
 }

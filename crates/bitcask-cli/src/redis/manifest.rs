@@ -41,13 +41,13 @@ fn manifest_in(dir: &Path) -> Result<PathBuf> {
     }
     match (found.pop(), found.pop()) {
         (Some(manifest), None) => Ok(manifest),
-        (None, _) => Err(no_choice(dir, "there is no manifest: name the file to import")),
-        (Some(_), Some(_)) => Err(no_choice(dir, "there are several manifests: name one")),
+        (None, _) => Err(no_choice(dir, "there is no manifest in the directory")),
+        (Some(_), Some(_)) => Err(no_choice(dir, "there are several manifests in the directory")),
     }
 }
 
-fn no_choice(dir: &Path, what: &str) -> Error {
-    Error::Unsupported { file: dir.into(), offset: 0, what: what.into() }
+fn no_choice(dir: &Path, what: &'static str) -> Error {
+    Error::NoChoice { dir: dir.into(), what }
 }
 
 fn listed(manifest: &Path) -> Result<Vec<PathBuf>> {

@@ -9,7 +9,7 @@ use std::path::Path;
 
 use bitcask::{KEY_LEN_MAX, VALUE_LEN_MAX};
 
-use super::sink::Sink;
+use super::sink::{Put, Sink};
 use super::source::{Source, crc64};
 use super::{Current, Result, lzf};
 
@@ -57,7 +57,10 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, sink: &mut Sink<'_>) -> R
     source.sum_from_here();
     let (writer, version) = header(source)?;
     let mut snapshot = Snapshot { source, writer, db: 0, expires_ms: None };
-    while snapshot.step(sink)? {}
+    while snapshot.step(sink)? {
+        let at = snapshot.source.offset();
+        sink.reached(at)?;
+    }
     if version >= VERSION_WITH_CRC {
         check_sum(source)?;
     }
@@ -65,10 +68,25 @@ pub(super) fn read<R: BufRead>(source: &mut Source<R>, sink: &mut Sink<'_>) -> R
     Ok(())
 }
 
+/// Looks at the beginning of a file, as far as it is there without waiting: most of what is no RDB file, or one that is
+/// too new, is told before anything is made of it.
+pub(super) fn look<R: BufRead>(source: &mut Source<R>) -> Result<()> {
+    if source.is_at_end()? {
+        return Err(source.damaged(0, "the file is empty"));
+    }
+    let magic = source.peek()?.first_chunk().copied();
+    magic.map_or(Ok(()), |magic| version(source, &magic).map(drop))
+}
+
 fn header<R: BufRead>(source: &mut Source<R>) -> Result<(Writer, u32)> {
-    let begin = source.offset();
     let magic = source.array::<9>()?;
-    let parsed = match &magic {
+    version(source, &magic)
+}
+
+/// Who wrote the file, and the version of its format, by its first bytes.
+fn version<R: BufRead>(source: &Source<R>, magic: &[u8; 9]) -> Result<(Writer, u32)> {
+    let begin = 0;
+    let parsed = match magic {
         [b'R', b'E', b'D', b'I', b'S', digits @ ..] => {
             number(digits).map(|version| (Writer::Redis, version))
         }
@@ -181,16 +199,15 @@ impl<R: BufRead> Snapshot<'_, R> {
         };
         let taken = match self.string(VALUE_LEN_MAX)? {
             Some(value) => sink.put(self.db, &key, Current { value, expires_ms })?,
-            None => false,
+            None => Put::TooLong,
         };
-        if taken {
-            sink.report.snapshot_keys += 1;
-        } else {
-            sink.notice(
-                self.source.file(),
-                begin,
-                "a key was left out: it or its value is too long",
-            );
+        match taken {
+            Put::Done => sink.report.snapshot_keys += 1,
+            Put::Expired => {}
+            Put::TooLong => {
+                let what = "a key was left out: it or its value is too long";
+                sink.notice(self.source.file(), begin, what);
+            }
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 use super::{Error, Result};
 
 /// Reads a file once, from its beginning to its end. Every error has the file's name and the offset.
+#[derive(Debug)]
 pub(super) struct Source<R> {
     file: PathBuf,
     inner: R,

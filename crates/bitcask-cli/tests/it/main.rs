@@ -3,6 +3,7 @@
 
 mod bench;
 mod failures;
+mod import;
 mod inspect;
 mod shell;
 mod store;

@@ -1,9 +1,10 @@
 //! What other stores left.
 
+use std::ops::ControlFlow;
+use std::path::Path;
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use bitcask::Bitcask;
-
+use super::fresh;
 use super::load::Loader;
 use super::{Context, Imported};
 use crate::cli::{self, Source};
@@ -11,6 +12,44 @@ use crate::failure::Failure;
 use crate::pace::Pace;
 use crate::terminal::{Progress, interrupted, listen_for_interrupts};
 use crate::{redis, riak};
+
+/// Bytes between two looks at the bar and the clock.
+const SHOW_EVERY: u64 = 1 << 16;
+
+/// The bar, and the rate that was asked for.
+struct Meter {
+    progress: Progress,
+    pace: Pace,
+    shown: u64,
+}
+
+impl Meter {
+    fn new(context: &Context, args: &cli::Import) -> Self {
+        let progress = Progress::new("importing", context.quiet);
+        Self { progress, pace: Pace::new(args.rate), shown: 0 }
+    }
+
+    fn reached(&mut self, bytes_done: u64, bytes: u64) {
+        if bytes_done >= self.shown.saturating_add(SHOW_EVERY) {
+            self.shown = bytes_done;
+            self.progress.show(bytes_done, bytes, format_args!(""));
+            self.pace.reach(bytes_done);
+        }
+    }
+}
+
+/// For these, standard input is none: two of them may be directories, and `-` was likely left out by mistake.
+fn path(args: &cli::Import) -> Result<&Path, Failure> {
+    if args.path != Path::new("-") {
+        return Ok(&args.path);
+    }
+    let (what, advice) = match args.from {
+        Source::Riak => ("a directory of Riak", "pass the path of the directory"),
+        Source::Aof => ("an append-only file", "pass the path of the file, or of its directory"),
+        _ => ("a Redis snapshot", "pass the path of the file"),
+    };
+    Err(Failure::invalid(format!("{what} is not read from standard input")).advise(advice))
+}
 
 /// Why a change was not taken.
 enum Stop {
@@ -23,14 +62,15 @@ pub(super) fn riak(context: &Context, args: &cli::Import) -> Result<Imported, Fa
         expiry: args.expiry_secs.map(|secs| riak::Expiry { secs, now_ms: now_ms() }),
         keys: if args.riak_keys { riak::KeyForm::RiakKv } else { riak::KeyForm::AsStored },
     };
-    let mut read = None;
-    loading(context, |db| {
-        let progress = Progress::new("importing", context.quiet);
-        let mut pace = Pace::new(args.rate);
+    let dir = path(args)?;
+    riak::look(dir).map_err(riak_failure)?;
+    listen_for_interrupts()?;
+    // Lost and expired records delete: only what they replaced may go, not what another partition had, a replica.
+    let report = fresh::make(context, |db| {
+        let mut meter = Meter::new(context, args);
         let mut loader = Loader::new(db);
-        let mut shown = 0;
-        let result = riak::read(
-            &args.path,
+        let report = riak::read(
+            dir,
             &options,
             &mut |change| {
                 if interrupted().is_break() {
@@ -38,26 +78,12 @@ pub(super) fn riak(context: &Context, args: &cli::Import) -> Result<Imported, Fa
                 }
                 loader.take(change).map_err(Stop::Store)
             },
-            &mut |now| {
-                if now.bytes_done >= shown + (1 << 16) {
-                    shown = now.bytes_done;
-                    progress.show(now.bytes_done, now.bytes, format_args!(""));
-                    pace.reach(now.bytes_done);
-                }
-            },
+            &mut |now| meter.reached(now.bytes_done, now.bytes),
         );
+        let report = report.map_err(riak_failure)?;
         loader.flush()?;
-        read = Some(result.map_err(|e| match e {
-            riak::RiakError::Each(Stop::Store(e)) => Failure::from(e),
-            riak::RiakError::Each(Stop::Interrupted) => {
-                Failure::interrupted("what came before is imported; begin again to have all of it")
-            }
-            riak::RiakError::Read { path, source } => Failure::file("cannot read", &path, &source),
-            riak::RiakError::NoData { dir, partition } => no_riak(&dir, partition.as_deref()),
-        })?);
-        Ok(())
+        Ok(report)
     })?;
-    let report = read.expect("it was read, or there is an error");
     let lost = report.lost_keys + report.doubtful_keys + report.damaged_places;
     Ok(Imported {
         counts: vec![
@@ -83,32 +109,111 @@ pub(super) fn riak(context: &Context, args: &cli::Import) -> Result<Imported, Fa
     })
 }
 
-fn no_riak(dir: &std::path::Path, partition: Option<&std::path::Path>) -> Failure {
-    let failure = Failure::invalid(format!("no data file of Riak's Bitcask: {}", dir.display()));
-    match partition {
-        Some(_) => failure.advise("this holds partitions: import each of its directories"),
-        None => failure.advise("pass the directory with files named like 1.bitcask.data"),
+fn riak_failure(error: riak::RiakError<Stop>) -> Failure {
+    match error {
+        riak::RiakError::Each(Stop::Store(e)) => e.into(),
+        riak::RiakError::Each(Stop::Interrupted) => nothing_imported(),
+        riak::RiakError::Read { path, source } => Failure::file("cannot read", &path, &source),
+        riak::RiakError::NoData { dir, partition } => {
+            let failure =
+                Failure::invalid(format!("no data file of Riak's Bitcask: {}", dir.display()));
+            match partition {
+                Some(_) => failure.advise(
+                    "this holds partitions, which are replicas: import each into a store of its own",
+                ),
+                None => failure.advise("pass the directory with files named like 1.bitcask.data"),
+            }
+        }
     }
+}
+
+fn nothing_imported() -> Failure {
+    Failure::interrupted("nothing was imported")
 }
 
 pub(super) fn redis(context: &Context, args: &cli::Import) -> Result<Imported, Failure> {
     let options = redis::Options { databases: args.redis_db, now_ms: now_ms() };
     let mut report = redis::Report::default();
-    loading(context, |db| {
-        if args.from == Source::Aof && !db.is_empty()? {
-            return Err(Failure::invalid("the store holds keys already")
-                .advise("import an append-only file into a new store: it says what to do with what was there before"));
-        }
+    if args.from == Source::Aof {
+        aof(context, args, &options, &mut report)?;
+    } else {
+        rdb(context, args, &options, &mut report)?;
+    }
+    Ok(redis_imported(args, report))
+}
+
+fn aof(
+    context: &Context,
+    args: &cli::Import,
+    options: &redis::Options,
+    report: &mut redis::Report,
+) -> Result<(), Failure> {
+    let files = redis::Files::aof(path(args)?).map_err(redis_failure)?;
+    listen_for_interrupts()?;
+    // Commands speak of what was there before them, and of keys that have expired by now.
+    let damage = fresh::make(context, |db| {
         let mut loader = Loader::new(db);
-        let result = if args.from == Source::Aof {
-            redis::import_aof(&args.path, &options, &mut loader, &mut report)
-        } else {
-            redis::import_rdb(&args.path, &options, &mut loader, &mut report)
-        };
+        let mut watch = watch(context, args, files.bytes());
+        let result = redis::import_aof(files, options, &mut loader, report, &mut watch);
+        loader.flush()?;
+        match result {
+            Ok(()) => Ok(None),
+            Err(redis::Error::Stopped) => Err(nothing_imported()),
+            Err(e @ redis::Error::Damaged { .. }) if !db.is_empty()? => Ok(Some(e)),
+            Err(e) => Err(redis_failure(e)),
+        }
+    })?;
+    match damage {
+        Some(e) => Err(redis_failure(e).advise("what came before this is imported")),
+        None => Ok(()),
+    }
+}
+
+fn rdb(
+    context: &Context,
+    args: &cli::Import,
+    options: &redis::Options,
+    report: &mut redis::Report,
+) -> Result<(), Failure> {
+    let files = redis::Files::rdb(path(args)?).map_err(redis_failure)?;
+    listen_for_interrupts()?;
+    let answer = context.write(true, |db| {
+        let mut loader = Loader::new(db);
+        let mut watch = watch(context, args, files.bytes());
+        let result = redis::import_rdb(files, options, &mut loader, report, &mut watch);
         // What was given before an error stands.
         loader.flush()?;
-        result.map_err(|e| Failure::of(&e, e.kind()))
-    })?;
+        match result {
+            Ok(()) => Ok(super::Answer::done([])),
+            Err(redis::Error::Stopped) => {
+                Err(Failure::interrupted("what came before is imported, the rest is not")
+                    .advise("import the file again for all of it"))
+            }
+            Err(e) => Err(redis_failure(e)),
+        }
+    });
+    answer.map(drop)
+}
+
+fn watch(context: &Context, args: &cli::Import, bytes: u64) -> impl FnMut(u64) -> ControlFlow<()> {
+    let mut meter = Meter::new(context, args);
+    move |bytes_done| {
+        meter.reached(bytes_done, bytes);
+        interrupted()
+    }
+}
+
+fn redis_failure(error: redis::Error) -> Failure {
+    match error {
+        redis::Error::Target(e) => e.into(),
+        e @ redis::Error::NoChoice { .. } => {
+            Failure::of(&e, e.kind()).advise("pass the path of the manifest, or of the file itself")
+        }
+        e => Failure::of(&e, e.kind()),
+    }
+}
+
+fn redis_imported(args: &cli::Import, report: redis::Report) -> Imported {
     let others = |counts: &std::collections::BTreeMap<String, u64>| counts.values().sum::<u64>();
     let mut notices = report.notices;
     for (kind, counts) in [
@@ -126,7 +231,7 @@ pub(super) fn redis(context: &Context, args: &cli::Import) -> Result<Imported, F
         }
     }
     let other_keys = others(&report.other_types);
-    Ok(Imported {
+    Imported {
         counts: vec![
             ("snapshot keys", report.snapshot_keys),
             ("commands", report.commands),
@@ -138,15 +243,7 @@ pub(super) fn redis(context: &Context, args: &cli::Import) -> Result<Imported, F
         notices,
         notices_left_out: report.notices_dropped,
         is_partial: false,
-    })
-}
-
-fn loading(
-    context: &Context,
-    load: impl FnOnce(&Bitcask) -> Result<(), Failure>,
-) -> Result<(), Failure> {
-    listen_for_interrupts()?;
-    context.write(true, |db| load(db).map(|()| super::Answer::done([]))).map(drop)
+    }
 }
 
 fn now_ms() -> u64 {

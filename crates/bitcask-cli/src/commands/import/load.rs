@@ -5,7 +5,7 @@ use std::time::{Duration, UNIX_EPOCH};
 use bitcask::{Bitcask, Expiry, WriteBatch};
 
 use crate::incoming::Incoming;
-use crate::redis::{Current, Target};
+use crate::redis::{self, Current, Target};
 
 /// Changes and bytes gathered before they are written.
 const COUNT_MAX: usize = 1000;
@@ -51,18 +51,18 @@ fn expiry(expires_ms: Option<u64>) -> Expiry {
     time.map_or(Expiry::Never, Expiry::At)
 }
 
+fn ms(expiry: Expiry) -> Option<u64> {
+    let Expiry::At(time) = expiry else { return None };
+    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
+    u64::try_from(since.as_millis()).ok()
+}
+
 impl Target for Loader<'_> {
     fn get(&mut self, key: &[u8]) -> bitcask::Result<Option<Current>> {
         self.flush()?;
         let snapshot = self.db.snapshot()?;
         let Some(value) = snapshot.get(key)? else { return Ok(None) };
-        let expires_ms = match snapshot.expires_at(key)? {
-            Some(Expiry::At(time)) => {
-                let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-                u64::try_from(since.as_millis()).ok()
-            }
-            _ => None,
-        };
+        let expires_ms = snapshot.expires_at(key)?.and_then(ms);
         Ok(Some(Current { value: value.into_vec(), expires_ms }))
     }
 
@@ -77,5 +77,24 @@ impl Target for Loader<'_> {
             self.take(Incoming::Delete { key: entry?.0 })?;
         }
         self.flush()
+    }
+
+    fn change_expiring(
+        &mut self,
+        change: &mut dyn FnMut(Vec<u8>, Current) -> Result<Incoming, redis::Error>,
+    ) -> Result<(), redis::Error> {
+        self.flush()?;
+        if self.db.stats()?.expiring_keys == 0 {
+            return Ok(());
+        }
+        let snapshot = self.db.snapshot()?;
+        for entry in &snapshot {
+            let (key, value) = entry?;
+            if let Some(expires_ms) = snapshot.expires_at(&key)?.and_then(ms) {
+                let current = Current { value: value.into_vec(), expires_ms: Some(expires_ms) };
+                self.take(change(key, current)?)?;
+            }
+        }
+        Ok(self.flush()?)
     }
 }

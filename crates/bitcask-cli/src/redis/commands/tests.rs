@@ -1,6 +1,6 @@
 use crate::redis::Databases;
 use crate::redis::aof::Tail;
-use crate::redis::build::{self, Done, command, commands};
+use crate::redis::build::{self, Done, Memory, command, commands};
 
 fn import(bytes: &[u8], databases: Databases) -> Done {
     let done = build::import_aof(bytes, Tail::Whole, databases);
@@ -101,6 +101,29 @@ fn what_had_expired_by_now_was_alive_while_the_log_went_on() {
     check("SET a 1 PXAT 5\nDEL a\nSET a 2", "a=2");
     check("SET a 1 PXAT 5\nFLUSHALL\nAPPEND a 2", "a=2");
     check("SET a 1\nEXPIREAT a -5\nPERSIST a", "a=1");
+}
+
+/// The clock of the target is ahead of the import's, as after an hour of it.
+#[test]
+fn what_expires_while_the_import_goes_on_stays_until_the_log_has_ended() {
+    let check = |lines: &str, keys: &str| {
+        let later = Memory::at(build::NOW_MS + 3_600_000);
+        let lines = lines.replace("SOON", &(build::NOW_MS + 1000).to_string());
+        let lines = commands(&lines);
+        let done = build::import_aof_into(
+            later,
+            &lines,
+            Tail::Whole,
+            Databases::One(0),
+            &mut build::go_on,
+        );
+        done.result.as_ref().unwrap();
+        assert_eq!(done.keys(), keys, "{lines:?}");
+    };
+    check("SET a 5 PXAT SOON\nINCR a\nPERSIST a", "a=6");
+    check("SET a 5 PXAT SOON\nAPPEND a 2\nPEXPIREAT a 2000000000000", "a=52@2000000000000");
+    check("SET a 5\nPEXPIREAT a SOON\nRENAME a b\nSET b 6 KEEPTTL", "b=6@1700000001000");
+    check("SET a 5 PXAT SOON\nSET a 6 NX", "a=5@1700000001000");
 }
 
 #[test]

@@ -1,6 +1,9 @@
+use std::ops::ControlFlow;
+
 use super::*;
-use crate::redis::Databases;
+use crate::incoming::Incoming;
 use crate::redis::build::{self, Done, NOW_MS, Rdb};
+use crate::redis::{Databases, Target as _};
 
 fn import(bytes: &[u8]) -> Done {
     build::import_rdb(bytes, Databases::One(0))
@@ -83,7 +86,37 @@ fn keys_expire_when_they_did_and_those_that_have_are_left_out() {
         done.keys(),
         "freq=3@1700000000001 idle=4@1700000000001 ms=1@1700000000001 never=7 s=2@2000000000000"
     );
-    assert_eq!(done.report.expired, 2);
+    assert_eq!((done.report.snapshot_keys, done.report.expired), (5, 2));
+}
+
+/// Or a value would be back that is older than the one which has expired.
+#[test]
+fn what_has_expired_deletes_what_the_target_had() {
+    let rdb = new().raw(&[252]).raw(&NOW_MS.to_le_bytes()).put("a", "newer").put("b", "2").end();
+    let mut memory = build::Memory::at(NOW_MS);
+    for key in ["a", "b", "c"] {
+        let (key, value) = (key.into(), b"older".to_vec());
+        memory.apply(Incoming::Put { key, value, expires_ms: None }).unwrap();
+    }
+    let done = build::import_rdb_into(memory, &rdb, Databases::One(0), &mut build::go_on);
+    assert_eq!(done.keys(), "b=2 c=older");
+    assert_eq!((done.report.snapshot_keys, done.report.expired), (1, 1));
+}
+
+#[test]
+fn an_import_can_be_stopped() {
+    let rdb = new().put("a", "1").put("b", "2").end();
+    for steps in 0..3 {
+        let mut left = steps;
+        let mut watch = |_bytes| {
+            left -= 1;
+            if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+        };
+        let memory = build::Memory::at(NOW_MS);
+        let done = build::import_rdb_into(memory, &rdb, Databases::One(0), &mut watch);
+        // After the second key, too, it is asked; after the end it is not.
+        assert_eq!(done.result.is_ok(), steps == 2, "{steps}");
+    }
 }
 
 /// A key of each other type between two strings: if one is not skipped as it should be, the second is not found.
