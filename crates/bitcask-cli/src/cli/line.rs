@@ -73,6 +73,7 @@ impl Line {
             .mut_arg("db", |arg| arg.env(Resettable::Reset))
             .mut_subcommand("shell", |command| command.hide(true))
             .mut_subcommand("completions", |command| command.hide(true))
+            .mut_subcommand("man", |command| command.hide(true))
             .mut_subcommands(with_examples_of_lines)
     }
 }

@@ -60,7 +60,8 @@ An import of a file that was interrupted goes on with --resume. So it is with js
 
 Of Redis, string keys are taken, with their expiry; other types are counted and told. Of Riak,
 records that check out behind damaged ones are taken, and what was skipped is told.
-riak and aof go into a new store: DIR must not be there, and is there when all is imported.
+riak and aof go into a new store: DIR must not be there, or be empty, and is a store when all is
+imported.
 Until then it is DIR.partial, which is removed on Ctrl-C, and can be if the import was killed.
 The partitions of a Riak node are replicas of one another, and which has the newer value only
 Riak can tell: import each into a store of its own.

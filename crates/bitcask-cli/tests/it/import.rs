@@ -142,9 +142,15 @@ fn each_partition_of_riak_gets_a_store_of_its_own() {
         &format!("--db d import --from riak {RIAK}/bitflip-value"),
         2,
         "error: there is something already: d\n\
-         help: import from this into a new store: pass a --db that is not there yet\n",
+         help: import from this into a new store: pass a --db that is not there yet, or is empty\n",
     );
     assert_eq!(scene.ok("--db d scan --ordered --format hex"), before);
+    // An empty directory may be there, and a link to it.
+    fs::create_dir(scene.path("empty")).unwrap();
+    std::os::unix::fs::symlink("empty", scene.path("link")).unwrap();
+    scene.ok(&format!("--db link import --from riak {RIAK}/small"));
+    assert_eq!(scene.ok("--db empty scan --ordered --format hex"), before);
+    assert!(scene.path("link").is_symlink());
     fs::create_dir(scene.path("node")).unwrap();
     fs::create_dir(scene.path("node/0")).unwrap();
     fs::write(scene.path("node/0/1.bitcask.data"), "").unwrap();

@@ -5,6 +5,8 @@
 //! half of one.
 
 use std::fs::{self, File};
+use std::io;
+use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use bitcask::{Bitcask, MergePolicy, Options};
@@ -18,7 +20,7 @@ pub(super) fn make<T>(
     fill: impl FnOnce(&Bitcask) -> Result<T, Failure>,
 ) -> Result<T, Failure> {
     let dir = context.dir()?;
-    let partial = beside(dir)?;
+    let (target, partial) = places(dir)?;
     // Opened by nobody else: whoever imports to the same place finds it and gives up, as we do.
     if is_there(&partial) {
         let what = format!(
@@ -34,7 +36,7 @@ pub(super) fn make<T>(
     let filled = fill(&db);
     let closed = db.close().map_err(Failure::from);
     match (filled, closed) {
-        (Ok(filled), Ok(())) => publish(&partial, dir).map(|()| filled),
+        (Ok(filled), Ok(())) => publish(&partial, &target).map(|()| filled),
         (Err(failure), _) | (Ok(_), Err(failure)) => {
             // Ignored: the next import tells of it.
             drop(fs::remove_dir_all(&partial));
@@ -43,20 +45,31 @@ pub(super) fn make<T>(
     }
 }
 
-/// Beside the directory, which must not be there: to replace one, even an empty one, is not always possible.
-fn beside(dir: &Path) -> Result<PathBuf, Failure> {
-    match dir.file_name() {
-        Some(name) if !is_there(dir) => {
-            let mut name = name.to_owned();
-            name.push(".partial");
-            Ok(dir.with_file_name(name))
-        }
-        _ => {
-            let what = format!("there is something already: {}", dir.display());
-            Err(Failure::invalid(what)
-                .advise("import from this into a new store: pass a --db that is not there yet"))
-        }
-    }
+/// Where the store is to be, and a name beside it. An empty directory is replaced; a mount point cannot be.
+fn places(dir: &Path) -> Result<(PathBuf, PathBuf), Failure> {
+    let taken = || {
+        let what = format!("there is something already: {}", dir.display());
+        Failure::invalid(what).advise(
+            "import from this into a new store: pass a --db that is not there yet, or is empty",
+        )
+    };
+    let target = match dir.canonicalize() {
+        Ok(target) if is_replaceable(&target) => target,
+        Err(e) if e.kind() == io::ErrorKind::NotFound && !is_there(dir) => dir.to_owned(),
+        _ => return Err(taken()),
+    };
+    let mut name = target.file_name().ok_or_else(taken)?.to_owned();
+    name.push(".partial");
+    let partial = target.with_file_name(name);
+    Ok((target, partial))
+}
+
+/// Whether it is an empty directory on the file system of the one it is in.
+fn is_replaceable(dir: &Path) -> bool {
+    let device = |path: &Path| path.metadata().map(|metadata| metadata.dev());
+    let is_empty = fs::read_dir(dir).is_ok_and(|mut entries| entries.next().is_none());
+    let parent = dir.parent();
+    is_empty && parent.is_some_and(|parent| device(parent).ok() == device(dir).ok())
 }
 
 /// Also as a link that leads nowhere.
