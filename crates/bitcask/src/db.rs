@@ -273,6 +273,15 @@ impl Bitcask {
         Ok(lock(&self.engine()?.writer).next_seq - 1)
     }
 
+    /// The identity of the store: random, the same in all of its files and in its checkpoints, and settled with its
+    /// first change. So whoever has seen it, and the [`seq`](Self::seq) of then, knows a store that lacks what he saw.
+    ///
+    /// # Errors
+    /// `Invalid` once the store is closed.
+    pub fn store_id(&self) -> Result<[u8; 16]> {
+        Ok(self.engine()?.dir.store_id)
+    }
+
     /// All keys that are there now, each once, in no order. Runs on a [snapshot](Self::snapshot): what changes
     /// meanwhile does not show. An error ends the iteration.
     pub fn keys(&self) -> Keys {

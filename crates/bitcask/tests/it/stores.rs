@@ -47,6 +47,26 @@ fn stores_in_different_directories_know_nothing_of_each_other() {
 }
 
 #[test]
+fn a_store_is_known_by_its_id_from_its_first_change_on() {
+    let (a, b, copy) = (TempDir::new("id-a"), TempDir::new("id-b"), TempDir::new("id-copy"));
+    let a_db = Bitcask::open(a.path()).unwrap();
+    let b_db = Bitcask::open(b.path()).unwrap();
+    let id = a_db.store_id().unwrap();
+    assert_ne!(id, b_db.store_id().unwrap());
+    a_db.put(b"k", b"a").unwrap();
+    a_db.checkpoint(copy.path()).unwrap();
+    let seq = a_db.seq().unwrap();
+    a_db.delete(b"k").unwrap();
+    a_db.merge().unwrap();
+    a_db.close().unwrap();
+    assert_eq!(a_db.store_id().unwrap_err().kind(), ErrorKind::Invalid);
+    let a_db = Bitcask::open(a.path()).unwrap();
+    assert_eq!(a_db.store_id().unwrap(), id);
+    assert!(a_db.seq().unwrap() > seq);
+    assert_eq!(Bitcask::open(copy.path()).unwrap().store_id().unwrap(), id);
+}
+
+#[test]
 fn one_name_is_one_store_while_it_is_open_and_the_same_data_after() {
     let options = options();
     let stores = Stores::new("/stores", options.clone());
