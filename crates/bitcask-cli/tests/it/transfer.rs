@@ -147,10 +147,11 @@ fn what_was_there_stays_until_all_of_it_is_exported() {
     fs::write(scene.path("out"), "from yesterday").unwrap();
     let slow = ["--db", "d", "export", "--to", "binary", "--rate", "50K", "out"];
     let child = scene.command(slow).spawn().unwrap();
-    while fs::metadata(scene.path("out.partial")).map_or(0, |file| file.len()) == 0 {
+    let id = child.id().to_string();
+    let partial = scene.path(&format!("out.{id}-0.partial"));
+    while fs::metadata(&partial).map_or(0, |file| file.len()) == 0 {
         std::thread::yield_now();
     }
-    let id = child.id().to_string();
     assert!(std::process::Command::new("kill").args(["-INT", &id]).status().unwrap().success());
     let ran = crate::Ran::from(child.wait_with_output().unwrap());
     assert_eq!(ran.code, Some(130), "{ran:?}");
