@@ -154,7 +154,7 @@ impl Context {
     }
 
     fn note_absent(&self, key: &[u8]) {
-        self.note(format_args!("no such key: {}", crate::text::shown(key)));
+        self.note(format_args!("no such key: {}", crate::text::named(key)));
     }
 
     /// Opens the store to read it, beside whoever has it open.

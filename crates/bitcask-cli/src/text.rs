@@ -9,7 +9,7 @@ use data_encoding::{BASE64, HEXLOWER, HEXLOWER_PERMISSIVE};
 /// How bytes are written as text. What was written by one is read back by the same, byte by byte.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Encoding {
-    /// As they are where they are UTF-8; a backslash doubled, any other byte as \xNN
+    /// UTF-8 as it is, backslashes doubled; other bytes, and controls in text, as \xNN
     #[default]
     Utf8,
     /// Two lower-case hexadecimal digits a byte
@@ -48,9 +48,7 @@ fn escaped(bytes: &[u8]) -> String {
                 text.push(c);
             }
         }
-        for byte in chunk.invalid() {
-            write!(text, "\\x{byte:02x}").expect("a string takes any text");
-        }
+        push_hex(&mut text, chunk.invalid());
     }
     text
 }
@@ -83,7 +81,8 @@ fn unescaped(text: &str) -> Result<Vec<u8>, String> {
     Ok(bytes)
 }
 
-/// For the eyes: on one line, and nothing in it that a terminal would obey.
+/// For the eyes: on one line, and nothing in it that a terminal would obey. In double quotes it is read again by the
+/// shell and by `batch`, once its double quotes have backslashes.
 pub(crate) fn shown(bytes: &[u8]) -> String {
     let mut text = String::with_capacity(bytes.len());
     for chunk in bytes.utf8_chunks() {
@@ -93,17 +92,25 @@ pub(crate) fn shown(bytes: &[u8]) -> String {
                 '\n' => text.push_str("\\n"),
                 '\t' => text.push_str("\\t"),
                 '\r' => text.push_str("\\r"),
-                c if c.is_control() => {
-                    write!(text, "\\u{{{:x}}}", u32::from(c)).expect("a string takes any text")
-                }
+                c if c.is_control() => push_hex(&mut text, c.encode_utf8(&mut [0; 4]).as_bytes()),
                 c => text.push(c),
             }
         }
-        for byte in chunk.invalid() {
-            write!(text, "\\x{byte:02x}").expect("a string takes any text");
-        }
+        push_hex(&mut text, chunk.invalid());
     }
     text
+}
+
+fn push_hex(text: &mut String, bytes: &[u8]) {
+    for byte in bytes {
+        write!(text, "\\x{byte:02x}").expect("a string takes any text");
+    }
+}
+
+/// A key in a message, which a long one must not fill.
+pub(crate) fn named(key: &[u8]) -> String {
+    const CHARS_MAX: usize = 200;
+    shortened(key, CHARS_MAX)
 }
 
 /// The same, but not more than so many characters of it.
@@ -129,7 +136,18 @@ pub(crate) fn parse_duration(text: &str) -> Result<Duration, String> {
     ];
     let seconds = scaled(text, &units)
         .ok_or("a time is a number and one of ms, s, m, h, d, w, as in 90s or 1.5h")?;
-    Duration::try_from_secs_f64(seconds).map_err(|e| e.to_string())
+    // It fails for nothing else: what is negative, or no number, is refused above.
+    Duration::try_from_secs_f64(seconds).map_err(|_too_long| "the time is too long to count".into())
+}
+
+/// A time to live: none at all would delete the key that it is given to.
+pub(crate) fn parse_ttl(text: &str) -> Result<Duration, String> {
+    let ttl = parse_duration(text)?;
+    // Stores count in milliseconds.
+    if ttl < Duration::from_millis(1) {
+        return Err("a time to live is 1ms at least; `del` deletes".into());
+    }
+    Ok(ttl)
 }
 
 /// `4096`, `64K`, `1.5GiB`; K, M, G and T are powers of 1024.
@@ -225,11 +243,28 @@ mod tests {
         for text in ["", "-1s", "s", "1x", "nan", "inf", "1e400"] {
             assert!(parse_duration(text).is_err() && parse_size(text).is_err(), "{text}");
         }
+        let long = "99999999999999999d";
+        assert_eq!(parse_duration(long), Err("the time is too long to count".into()));
+        assert_eq!(parse_ttl("1ms"), Ok(Duration::from_millis(1)));
+        for text in ["0", "0s", "0.0001ms"] {
+            assert!(parse_ttl(text).unwrap_err().contains("`del` deletes"), "{text}");
+        }
     }
 
     #[test]
     fn terminals_obey_nothing_that_is_shown() {
-        assert_eq!(shown(b"a\tb\n\x1b[31m\\ \xff"), "a\\tb\\n\\u{1b}[31m\\\\ \\xff");
+        assert_eq!(shown(b"a\tb\n\x1b[31m\\ \xff"), "a\\tb\\n\\x1b[31m\\\\ \\xff");
+        assert_eq!(shown("\0\u{85}\u{e4}".as_bytes()), "\\x00\\xc2\\x85\u{e4}");
         assert_eq!(shortened(b"abcdef", 3), "abc.. (6 bytes)");
+    }
+
+    #[test]
+    fn what_is_shown_can_be_typed_again() {
+        let all: Vec<u8> = (0..=255).collect();
+        for bytes in [&all[..], "\u{85}\u{7f}\u{e4}".as_bytes()] {
+            let typed = format!("\"{}\"", shown(bytes).replace('"', "\\\""));
+            let words = crate::words::first(typed.as_bytes()).unwrap().words;
+            assert!(words.iter().map(|word| &word.bytes[..]).eq([bytes]), "{typed}");
+        }
     }
 }

@@ -105,29 +105,43 @@ fn quoted<'a>(
         } else if rest.is_empty() {
             break;
         } else {
-            let escaped;
-            (escaped, text) = unescaped(rest)?;
-            word.push(escaped);
+            text = unescaped(rest, word)?;
         }
     }
     Ok(None)
 }
 
-/// The byte that is meant by what follows a backslash in double quotes.
-pub(crate) fn unescaped(text: &[u8]) -> Result<(u8, &[u8]), String> {
-    Ok(match text {
+/// Takes what is meant by what follows a backslash in double quotes, and gives what is behind that.
+pub(crate) fn unescaped<'a>(text: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], String> {
+    let (byte, rest) = match text {
         [b'n', rest @ ..] => (b'\n', rest),
         [b't', rest @ ..] => (b'\t', rest),
         [b'r', rest @ ..] => (b'\r', rest),
         [byte @ (b'"' | b'\\'), rest @ ..] => (*byte, rest),
+        [b'u', b'{', rest @ ..] => return character(rest, word),
         [b'x', high, low, rest @ ..] => {
             let digit = |digit: u8| char::from(digit).to_digit(16);
             let digits = digit(*high).zip(digit(*low));
             let (high, low) = digits.ok_or("behind \\x stand two hexadecimal digits")?;
             (u8::try_from(high * 16 + low).expect("two digits are a byte"), rest)
         }
-        _ => return Err("a backslash stands before one of \" \\ n t r x".into()),
-    })
+        _ => return Err("a backslash stands before one of \" \\ n t r x u".into()),
+    };
+    word.push(byte);
+    Ok(rest)
+}
+
+/// A character by its number in hexadecimal digits, as in `\u{e4}`.
+fn character<'a>(text: &'a [u8], word: &mut Vec<u8>) -> Result<&'a [u8], String> {
+    let bad = "behind \\u stand the hexadecimal digits of a character in braces, as in \\u{e4}";
+    let end = text.iter().position(|&byte| byte == b'}').ok_or(bad)?;
+    let (digits, rest) = text.split_at_checked(end).ok_or(bad)?;
+    let is_hex = digits.iter().all(u8::is_ascii_hexdigit);
+    let digits = str::from_utf8(digits).ok().filter(|_| is_hex).ok_or(bad)?;
+    let number = u32::from_str_radix(digits, 16).ok();
+    let c = number.and_then(char::from_u32).ok_or(bad)?;
+    word.extend(c.encode_utf8(&mut [0; 4]).bytes());
+    Ok(rest.get(1..).unwrap_or_default())
 }
 
 /// Whether a word can stand without quotes.
@@ -171,13 +185,14 @@ mod tests {
 
     #[test]
     fn lines_are_taken_apart() {
-        let cases: [(&[u8], &[&[u8]]); 9] = [
+        let cases: [(&[u8], &[&[u8]]); 10] = [
             (b"", &[]),
             (b"  # nothing", &[]),
             (b"set a b", &[b"set", b"a", b"b"]),
             (b" set  \"a b\" '' # said", &[b"set", b"a b", b""]),
             (b"set k \"\\x00\\n\\\"\\\\\"", &[b"set", b"k", b"\0\n\"\\"]),
             (b"set k a#b\" c\"'d\\'", &[b"set", b"k", b"a#b cd\\"]),
+            (b"\"\\u{e4}\\u{0}b\"", &["\u{e4}\0b".as_bytes()]),
             (b"a\\ b \\\\ \\'", &[b"a b", b"\\", b"'"]),
             (b"get \\\n  k", &[b"get", b"k"]),
             (b"set k 'two\nlines' \"and \\\none\"", &[b"set", b"k", b"two\nlines", b"and one"]),
@@ -185,7 +200,15 @@ mod tests {
         for (line, expected) in cases {
             assert_eq!(words(line), expected, "{}", line.escape_ascii());
         }
-        for line in [&b"set \"\\q\""[..], b"\"\\x1\"", b"\"\\xgg\""] {
+        for line in [
+            &b"set \"\\q\""[..],
+            b"\"\\x1\"",
+            b"\"\\xgg\"",
+            b"\"\\u{}\"",
+            b"\"\\u{+1}\"",
+            b"\"\\u{d800}\"",
+            b"\"\\u{41\"",
+        ] {
             assert!(first(line).is_err(), "{}", line.escape_ascii());
         }
     }

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use clap::{Args, Subcommand};
 
-use crate::text::{Encoding, parse_duration};
+use crate::text::{Encoding, parse_ttl};
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
@@ -33,7 +33,7 @@ pub(crate) struct Set {
     #[arg(long, value_name = "PATH")]
     pub(crate) file: Option<PathBuf>,
     /// Let it expire after so long: 90s, 15m, 2h, 7d
-    #[arg(long, value_name = "TIME", value_parser = parse_duration)]
+    #[arg(long, value_name = "TIME", value_parser = parse_ttl)]
     pub(crate) ttl: Option<Duration>,
     /// Only if the key is not there; exits with 1 if it is
     #[arg(long, conflicts_with_all = ["compare", "file"])]
@@ -46,7 +46,7 @@ pub(crate) struct Set {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 On a terminal a line feed follows the value; elsewhere nothing does. Exits with 1 if there is no
-such key.
+such key. A key with a NUL byte cannot be an argument: type it in `bitcask shell`, as \"a\\x00b\".
 
 Examples:
   bitcask --db ./database get mykey
@@ -70,7 +70,8 @@ pub(crate) struct Get {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-Exits with 1 if none of the keys was there.
+Exits with 1 if none of the keys was there. A key with a NUL byte cannot be an argument: type it
+in `bitcask shell`, or in a line of `bitcask batch`, as \"a\\x00b\".
 
 Examples:
   bitcask --db ./database del mykey
@@ -248,8 +249,8 @@ pub(crate) enum JsonCommand {
 #[derive(Debug, Args)]
 #[command(after_help = "\
 Each line is a change: `set KEY VALUE`, `set KEY VALUE ttl TIME` or `del KEY`. Words that hold
-spaces stand in double quotes, in which \\\" \\\\ \\n \\t and \\xNN are understood. Empty lines,
-and what follows #, are skipped.
+spaces stand in double quotes, in which \\\" \\\\ \\n \\r \\t \\xNN and \\u{N} are understood. Empty
+lines, and what follows #, are skipped.
 
 Examples:
   bitcask --db ./database batch changes.txt
@@ -291,6 +292,6 @@ pub(crate) enum When {
 
 impl When {
     fn parse(text: &str) -> Result<Self, String> {
-        if text == "never" { Ok(Self::Never) } else { parse_duration(text).map(Self::After) }
+        if text == "never" { Ok(Self::Never) } else { parse_ttl(text).map(Self::After) }
     }
 }

@@ -11,7 +11,7 @@ use super::{Answer, Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
 use crate::terminal::Stdin;
-use crate::text::parse_duration;
+use crate::text::{named, parse_ttl};
 use crate::words::unescaped;
 
 pub(super) fn batch(context: &Context, args: &cli::Batch) -> Result<Outcome, Failure> {
@@ -31,20 +31,39 @@ pub(super) fn batch(context: &Context, args: &cli::Batch) -> Result<Outcome, Fai
             [] => continue,
             [b"set" | b"put", key, value] => batch.put(key, value),
             [b"set" | b"put", key, value, b"ttl", ttl] => {
-                let ttl = parse_duration(&String::from_utf8_lossy(ttl)).map_err(bad)?;
+                let ttl = parse_ttl(&String::from_utf8_lossy(ttl)).map_err(bad)?;
                 batch.put_with(key, value, Expiry::After(ttl))
             }
             [b"del" | b"delete", key] => batch.delete(key),
-            _ => return Err(bad("this is no change".into())),
+            ref other => return Err(bad(what_is_wrong(other))),
         };
         count += 1;
     }
     context.write(true, |db| {
         db.write(&batch)?;
         let json = || json!({ "changes": count }).to_string();
-        let said = if context.json { json() } else { format!("made {count} changes") };
+        let text = || format!("made {count} change{}", if count == 1 { "" } else { "s" });
+        let said = if context.json { json() } else { text() };
         Ok(Answer::done(said + "\n"))
     })
+}
+
+/// Of words that are no change.
+fn what_is_wrong(words: &[&[u8]]) -> String {
+    match *words {
+        [b"set" | b"put"] => "a key and a value are missing".into(),
+        [b"set" | b"put", _] => "a value is missing".into(),
+        [b"set" | b"put", _, _, b"ttl"] => "a time is missing behind ttl".into(),
+        [b"set" | b"put", _, _, b"ttl", _, word, ..] | [b"set" | b"put", _, _, word, ..] => {
+            format!("a word too many, where quotes may be missing: {}", named(word))
+        }
+        [b"del" | b"delete"] => "a key is missing".into(),
+        [b"del" | b"delete", _, word, ..] => {
+            format!("a word too many, for a line deletes one key: {}", named(word))
+        }
+        [word, ..] => format!("neither set nor del: {}", named(word)),
+        [] => "nothing is there".into(),
+    }
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, Failure> {
@@ -85,14 +104,15 @@ fn plain(text: &[u8]) -> (Vec<u8>, &[u8]) {
 fn quoted(mut text: &[u8]) -> Result<(Vec<u8>, &[u8]), String> {
     let mut word = Vec::new();
     loop {
-        let (byte, rest) = match text {
+        text = match text {
             [b'"', rest @ ..] => return Ok((word, rest)),
-            [b'\\', rest @ ..] => unescaped(rest)?,
-            [byte, rest @ ..] => (*byte, rest),
+            [b'\\', rest @ ..] => unescaped(rest, &mut word)?,
+            [byte, rest @ ..] => {
+                word.push(*byte);
+                rest
+            }
             [] => return Err("a quote is not closed".into()),
         };
-        word.push(byte);
-        text = rest;
     }
 }
 

@@ -15,7 +15,7 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::outfile::Outfile;
 use crate::terminal::{Stdin, confirm, interrupted, listen_for_interrupts};
-use crate::text::shown;
+use crate::text::named;
 
 /// A file that is longer is stored without being held in memory.
 const STREAM_FROM: u64 = 16 << 20;
@@ -35,14 +35,14 @@ pub(super) fn set(context: &Context, args: cli::Set) -> Result<Outcome, Failure>
         if args.if_absent {
             let done = db.put_if_absent_with(&key, &value, expiry)?;
             if !done {
-                context.note(format_args!("the key is there: {}", shown(&key)));
+                context.note(format_args!("the key is there: {}", named(&key)));
             }
             return Ok(Answer::of(done));
         }
         if let Some(expected) = &args.compare {
             let done = swap(db, &key, expected.as_bytes(), &value, expiry)?;
             if !done {
-                context.note(format_args!("another value is there, or none: {}", shown(&key)));
+                context.note(format_args!("another value is there, or none: {}", named(&key)));
             }
             return Ok(Answer::of(done));
         }
@@ -161,7 +161,8 @@ fn deleted_json(count: u64) -> String {
 fn del_prefix(context: &Context, prefix: &[u8], yes: bool) -> Result<Outcome, Failure> {
     if !yes {
         let count = super::scan::count_prefix(&context.reader()?, prefix)?;
-        let question = format!("delete {count} keys that begin with `{}`?", shown(prefix));
+        let keys = crate::output::keys(count);
+        let question = format!("delete {keys}, with the prefix `{}`?", named(prefix));
         if !confirm(question)? {
             context.note(format_args!("nothing was deleted"));
             return Ok(Outcome::Absent);

@@ -213,3 +213,60 @@ fn what_was_deleted_and_when_a_key_expires_is_in_the_json() {
     assert_eq!((ran.code, ran.stdout.as_slice()), (Some(1), &b"{\"deleted\":0}\n"[..]));
     assert_eq!(scene.run("--db d del --prefix x --yes").stdout, b"deleted 0 keys\n");
 }
+
+#[test]
+fn keys_that_are_shown_can_be_typed_again() {
+    let scene = Scene::new("shown");
+    let shell = |input: &str| {
+        let ran = run_with_input(&mut scene.command(["--db", "d", "shell"]), input.as_bytes());
+        assert_eq!((ran.code, ran.stderr.as_str()), (Some(0), ""), "{input}");
+        String::from_utf8(ran.stdout).unwrap()
+    };
+    shell("set \"a\\u{0}\\x1b\\u{e4}\" 1\n");
+    let key = scene.ok("--db d scan --keys-only");
+    assert_eq!(key, "a\\x00\\x1b\u{e4}\n");
+    let key = key.trim();
+    assert_eq!(shell(&format!("get \"{key}\"\n")), "1\n");
+    let line = format!("del \"{key}\"\n");
+    let ran = run_with_input(&mut scene.command(["--db", "d", "batch", "-"]), line.as_bytes());
+    assert_eq!(String::from_utf8(ran.stdout).unwrap(), "made 1 change\n");
+    assert_eq!(scene.ok("--db d count"), "0\n");
+}
+
+#[test]
+fn a_line_that_is_no_change_says_why() {
+    let scene = Scene::new("batch-lines");
+    for (line, what) in [
+        ("set", "a key and a value are missing"),
+        ("set a", "a value is missing"),
+        ("set a 1 ttl", "a time is missing behind ttl"),
+        ("set a two words", "a word too many, where quotes may be missing: words"),
+        ("set a 1 ttl 1h more", "a word too many, where quotes may be missing: more"),
+        ("set a 1 ttl 0", "a time to live is 1ms at least; `del` deletes"),
+        ("set a 1 ttl 99999999999999999d", "the time is too long to count"),
+        ("del", "a key is missing"),
+        ("del a b", "a word too many, for a line deletes one key: b"),
+        ("get a", "neither set nor del: get"),
+    ] {
+        let ran = run_with_input(&mut scene.command(["--db", "d", "batch", "-"]), line.as_bytes());
+        assert_eq!(ran.code, Some(2), "{line}");
+        let error = format!("error: {what}: - line 1\nhelp: nothing was changed;");
+        assert!(ran.stderr.starts_with(&error), "{line}: {ran:?}");
+    }
+}
+
+#[test]
+fn no_time_to_live_deletes_nothing() {
+    let scene = Scene::new("no-ttl");
+    scene.ok("--db d set k v");
+    for line in ["set k w --ttl 0", "expire k 0s"] {
+        let ran = scene.run(&format!("--db d {line}"));
+        assert_eq!(ran.code, Some(2), "{line}");
+        assert!(ran.stderr.contains("a time to live is 1ms at least; `del` deletes"), "{ran:?}");
+    }
+    assert_eq!(scene.ok("--db d get k"), "v");
+    // A long key does not fill the message.
+    let ran = scene.run(&format!("--db d get {}", "k".repeat(60_000)));
+    let note = format!("note: no such key: {}.. (60000 bytes)\n", "k".repeat(200));
+    assert_eq!((ran.code, ran.stderr), (Some(1), note));
+}
