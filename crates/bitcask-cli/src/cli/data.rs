@@ -212,9 +212,9 @@ it is all of it.
 
 Examples:
   bitcask --db ./database json set user:1 '{\"name\":\"Ada\",\"tags\":[]}'
-  bitcask --db ./database json set user:1 $.name '\"Grace\"'
-  bitcask --db ./database json get user:1 $.name
-  bitcask --db ./database json del user:1 $.tags")]
+  bitcask --db ./database json set user:1 '$.name' '\"Grace\"'
+  bitcask --db ./database json get user:1 '$.name'
+  bitcask --db ./database json del user:1 '$.tags'")]
 pub(crate) struct Json {
     #[command(subcommand)]
     pub(crate) command: JsonCommand,
@@ -223,23 +223,55 @@ pub(crate) struct Json {
 #[derive(Debug, Subcommand)]
 pub(crate) enum JsonCommand {
     /// Stores a document, or puts a value into one
+    #[command(
+        allow_missing_positional = true,
+        after_help = "\
+Without PATH the value is stored as it is given, whatever was there before. With one, all else in
+the document stays as it is, byte for byte; objects that the path leads through are made, and a list
+can be made longer by one. When the key expires stays as it was, in both cases.
+
+Examples:
+  bitcask --db ./database json set user:1 '{\"name\":\"Ada\",\"tags\":[]}'
+  bitcask --db ./database json set user:1 '$.name' '\"Grace\"'
+  bitcask --db ./database json set user:1 /tags/0 - < tag.json"
+    )]
     Set {
         /// Where the document is stored
+        #[arg(allow_negative_numbers = true)]
         key: OsString,
-        /// [PATH] VALUE: where in it, and what; `-` reads the value from standard input
-        #[arg(required = true, num_args = 1..=2, value_names = ["PATH", "VALUE"], allow_negative_numbers = true)]
-        words: Vec<String>,
+        /// Where in it
+        #[arg(allow_negative_numbers = true)]
+        path: Option<String>,
+        /// What to store, as JSON; `-` reads it from standard input
+        #[arg(allow_negative_numbers = true)]
+        value: OsString,
     },
     /// Prints a document, or a part of it
+    #[command(after_help = "\
+Parts come on lines of their own, with --json all on one line. Exits with 1 if nothing is there.
+
+Examples:
+  bitcask --db ./database json get user:1
+  bitcask --db ./database json get user:1 '$.tags[0]'
+  bitcask --db ./database json get user:1 /tags/0 --json")]
     Get {
         /// Where the document is stored
+        #[arg(allow_negative_numbers = true)]
         key: OsString,
         /// Where in it
         path: Option<String>,
     },
     /// Takes a part out of a document
+    #[command(after_help = "\
+All else in the document stays as it is, byte for byte, and so does when the key expires. Exits
+with 1 if nothing is there.
+
+Examples:
+  bitcask --db ./database json del user:1 '$.tags[0]'
+  bitcask --db ./database json del user:1 /name")]
     Del {
         /// Where the document is stored
+        #[arg(allow_negative_numbers = true)]
         key: OsString,
         /// Where in it
         path: String,

@@ -8,8 +8,8 @@ use super::{Command, Globals};
 #[derive(Debug, Args)]
 #[command(after_help = "\
 A line is a command as it is typed outside, without the program and its store. Words are parted by
-spaces. What stands in single quotes is taken as it is; in double quotes \\\" \\\\ \\n \\t \\r and \\xNN
-are understood; elsewhere a backslash takes the next character as it is. A line that ends in an
+spaces. What stands in single quotes is taken as it is; in double quotes \\\" \\\\ \\n \\r \\t \\xNN and
+\\u{N} are understood; elsewhere a backslash takes the next character as it is. A line that ends in an
 open quote, or with a backslash, goes on in the next. What follows # is skipped. A value ends with
 a line feed, unless `get` is told --raw.
 
@@ -80,6 +80,7 @@ impl Line {
 
 /// Examples as they are typed here. Those with pipes and redirections are for other shells.
 fn with_examples_of_lines(command: Definition) -> Definition {
+    let command = command.mut_subcommands(with_examples_of_lines);
     let Some(help) = command.get_after_help().map(ToString::to_string) else { return command };
     let mut lines = Vec::new();
     for line in help.lines() {
