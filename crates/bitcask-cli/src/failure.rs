@@ -1,5 +1,6 @@
 //! What went wrong, as the user is told: `error: <what>: <where>`, its causes, and what to do about it.
 
+use std::borrow::Cow;
 use std::error::Error as StdError;
 use std::fmt;
 use std::io;
@@ -14,7 +15,7 @@ use crate::ExitCode;
 pub(crate) struct Failure {
     what: String,
     causes: Vec<String>,
-    help: Option<&'static str>,
+    help: Option<Cow<'static, str>>,
     kind: ErrorKind,
     is_silent: bool,
     /// Instead of the kind's.
@@ -27,7 +28,7 @@ impl Failure {
         Self {
             what: "no store was given".into(),
             causes: Vec::new(),
-            help: Some("pass --db DIR, or set BITCASK_DB"),
+            help: Some("pass --db DIR, or set BITCASK_DB".into()),
             kind: ErrorKind::Invalid,
             is_silent: false,
             code: None,
@@ -40,7 +41,7 @@ impl Failure {
         Self {
             what,
             causes,
-            help: Some(ErrorKind::Invalid.advice()),
+            help: Some(ErrorKind::Invalid.advice().into()),
             kind: ErrorKind::Invalid,
             is_silent: false,
             code: None,
@@ -67,6 +68,18 @@ impl Failure {
             source = cause.source();
         }
         Self { what: error.to_string(), causes, help: None, kind, is_silent: false, code: None }
+    }
+
+    /// It in a line, for what goes on all the same.
+    pub(crate) fn said(&self) -> String {
+        let causes = self.causes.iter().map(|cause| format!(": {cause}"));
+        [self.what.clone()].into_iter().chain(causes).collect()
+    }
+
+    /// What was done before it went wrong.
+    pub(crate) fn after(mut self, done: impl fmt::Display) -> Self {
+        self.what = format!("{}; {done}", self.what);
+        self
     }
 
     /// Where it happened.
@@ -99,8 +112,8 @@ impl Failure {
     }
 
     /// Other advice than the error's kind gives.
-    pub(crate) fn advise(mut self, help: &'static str) -> Self {
-        self.help = Some(help);
+    pub(crate) fn advise(mut self, help: impl Into<Cow<'static, str>>) -> Self {
+        self.help = Some(help.into());
         self
     }
 
@@ -111,7 +124,7 @@ impl Failure {
 
 impl From<bitcask::Error> for Failure {
     fn from(error: bitcask::Error) -> Self {
-        Self { help: Some(error.kind().advice()), ..Self::of(&error, error.kind()) }
+        Self { help: Some(error.kind().advice().into()), ..Self::of(&error, error.kind()) }
     }
 }
 
@@ -121,7 +134,7 @@ impl fmt::Display for Failure {
         for cause in &self.causes {
             write!(f, "\ncaused by: {cause}")?;
         }
-        match self.help {
+        match &self.help {
             Some(help) => write!(f, "\nhelp: {help}"),
             None => Ok(()),
         }

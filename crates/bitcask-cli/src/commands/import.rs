@@ -3,6 +3,8 @@
 mod foreign;
 mod fresh;
 mod load;
+mod noted;
+mod rejects;
 mod stream;
 
 use serde_json::{Value, json};

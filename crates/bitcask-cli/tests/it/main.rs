@@ -5,6 +5,7 @@ mod bench;
 mod failures;
 mod import;
 mod inspect;
+mod resume;
 mod json;
 mod shell;
 mod store;
