@@ -164,8 +164,8 @@ impl Noted {
         let Mark { id, seq } = Mark::of(db)?;
         let rejects = state.rejects.as_ref();
         let rejects = rejects.map(|path| Encoding::Utf8.encode(path.as_os_str().as_bytes()));
-        self.digest_to(state.position.offset)
-            .map_err(|e| Failure::file("cannot read", &self.path, &e))?;
+        let digested = self.digest_to(state.position.offset);
+        digested.map_err(|e| Failure::stdio("cannot read again what was imported", &e))?;
         let text = json!({
             "store": id,
             "seq": seq,

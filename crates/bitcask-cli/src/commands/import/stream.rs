@@ -113,7 +113,13 @@ impl Import<'_> {
                     // Behind what was counted, so that nothing is counted twice.
                     state.position = reader.position().clone();
                     self.note(&mut loader, state, rejects)?;
-                    return Ok(Some(self.was_broken(failed(&e, &self.args.path), state)));
+                    // A terminal where somebody pressed Ctrl-C cannot be read on.
+                    let failure = if interrupted().is_break() {
+                        self.was_interrupted(state)
+                    } else {
+                        self.was_broken(failed(&e, &self.args.path), state)
+                    };
+                    return Ok(Some(failure));
                 }
             };
             match item {
