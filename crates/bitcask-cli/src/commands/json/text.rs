@@ -287,6 +287,8 @@ fn appended(
 
 #[cfg(test)]
 mod tests {
+    use bitcask_random::Random;
+
     use super::super::path::parse;
     use super::*;
 
@@ -365,6 +367,83 @@ mod tests {
             assert_eq!(laid_out(text, true), format!("{value:#}"), "{text}");
             assert_eq!(laid_out(text, false), format!("{value}"), "{text}");
         }
+    }
+
+    /// A random value, and a text of it with space wherever there may be some.
+    fn random_text(random: &mut Random, depth: u64) -> String {
+        let space = |random: &mut Random| ["", "", " ", "\n\t"][random.index(4)];
+        let parts = |random: &mut Random, open: &str, close: &str, named: bool| {
+            let mut text = open.to_owned() + space(random);
+            let names = ["\"a\"", "\"b\\\\\"", "\"\\u0063]\"", "\"0\""];
+            for (index, name) in names.iter().take(random.index(5)).enumerate() {
+                let comma = if index > 0 { "," } else { "" };
+                text += &format!("{comma}{}", space(random));
+                if named {
+                    text += &format!("{name}{}:{}", space(random), space(random));
+                }
+                text += &random_text(random, depth + 1);
+                text += space(random);
+            }
+            text + close
+        };
+        match depth {
+            4.. => ["1.5", "null", "\"\\\"{,\"", "[ ]", "true"][random.index(5)].into(),
+            _ if random.one_in(2) => parts(random, "{", "}", true),
+            _ => parts(random, "[", "]", false),
+        }
+    }
+
+    /// What is there, in values.
+    fn at<'a>(value: &'a mut Value, steps: &[Step]) -> Option<&'a mut Value> {
+        steps.iter().try_fold(value, |value, step| match (step, value) {
+            (Step::Index(index), Value::Array(list)) => list.get_mut(*index),
+            (step, Value::Object(map)) => map.get_mut(&*step.name()),
+            _ => None,
+        })
+    }
+
+    #[test]
+    fn texts_are_changed_as_values_would_be() {
+        let mut random = crate::fuzzing::seeded();
+        let read = |text: &str| serde_json::from_str::<Value>(text).unwrap();
+        let (mut found, mut added) = (0, 0);
+        for _ in 0..20_000 {
+            let text = random_text(&mut random, 0);
+            let steps: Vec<Step> = (0..1 + random.index(3))
+                .map(|_| match random.index(6) {
+                    0 => Step::Name("a".into()),
+                    1 => Step::Name("b\\".into()),
+                    2 => Step::Name("c]".into()),
+                    index => Step::Index(index - 3),
+                })
+                .collect();
+            let mut value = read(&text);
+            assert_eq!(laid_out(&text, true), laid_out(&laid_out(&text, false), true), "{text}");
+            assert_eq!(read(&laid_out(&text, true)), value, "{text}");
+            let there = at(&mut value, &steps).cloned();
+            assert_eq!(part(&text, &steps).map(read), there, "{text} {steps:?}");
+
+            let (last, before) = steps.split_last().unwrap();
+            let taken = without(&text, before, last).map(|text| read(&text));
+            assert_eq!(taken.is_some(), there.is_some(), "{text} {steps:?}");
+            let set = with(&text, &steps, "[7]").ok().map(|text| read(&text));
+            if there.is_some() {
+                found += 1;
+                let mut changed = value.clone();
+                *at(&mut changed, &steps).unwrap() = read("[7]");
+                assert_eq!(set, Some(changed), "{text} {steps:?}");
+                match at(&mut value, before).unwrap() {
+                    Value::Object(map) => drop(map.remove(&*last.name())),
+                    Value::Array(list) => drop(list.remove(last.name().parse().unwrap())),
+                    _ => unreachable!("something is there"),
+                }
+                assert_eq!(taken, Some(value), "{text} {steps:?}");
+            } else if let Some(mut set) = set {
+                added += 1;
+                assert_eq!(at(&mut set, &steps), Some(&mut read("[7]")), "{text} {steps:?}");
+            }
+        }
+        assert!(found > 1000 && added > 1000, "{found} {added}");
     }
 
     #[test]
