@@ -273,8 +273,9 @@ impl Bitcask {
         Ok(lock(&self.engine()?.writer).next_seq - 1)
     }
 
-    /// The identity of the store: random, the same in all of its files and in its checkpoints, and settled with its
-    /// first change. So whoever has seen it, and the [`seq`](Self::seq) of then, knows a store that lacks what he saw.
+    /// The identity of the store: random, the same in all of its files and in its checkpoints. It is settled with the
+    /// first change, and anew once all was deleted and merged away. So whoever has seen it, and the
+    /// [`seq`](Self::seq) of then, knows a store that lacks what he saw.
     ///
     /// # Errors
     /// `Invalid` once the store is closed.

@@ -54,6 +54,7 @@ fn a_store_is_known_by_its_id_from_its_first_change_on() {
     let id = a_db.store_id().unwrap();
     assert_ne!(id, b_db.store_id().unwrap());
     a_db.put(b"k", b"a").unwrap();
+    a_db.put(b"stays", b"a").unwrap();
     a_db.checkpoint(copy.path()).unwrap();
     let seq = a_db.seq().unwrap();
     a_db.delete(b"k").unwrap();
