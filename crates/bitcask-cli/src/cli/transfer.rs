@@ -55,14 +55,15 @@ pub(crate) enum Source {
 
 #[derive(Debug, Args)]
 #[command(after_help = "\
-What cannot be taken is kept in a file, and nothing else is lost: PATH.rejected, or --rejects.
+What cannot be taken is kept in a file, and nothing else is lost: PATH.rejected (or .rejected.2,
+if there is one already), or --rejects.
 An import of a file that was interrupted goes on with --resume. So it is with jsonl, csv, binary.
 
 Of Redis, string keys are taken, with their expiry; other types are counted and told. Of Riak,
 records that check out behind damaged ones are taken, and what was skipped is told.
 riak and aof go into a new store: DIR must not be there, or be empty, and is a store when all is
-imported.
-Until then it is DIR.partial, which is removed on Ctrl-C, and can be if the import was killed.
+imported. Until then it is DIR.partial, which is removed on Ctrl-C, and can be if the import was
+killed.
 The partitions of a Riak node are replicas of one another, and which has the newer value only
 Riak can tell: import each into a store of its own.
 rdb goes into any store: its keys replace what is there, and those that have expired delete it.
