@@ -351,8 +351,11 @@ impl ReadOnly {
         let now = || {
             let mut following = lock(&self.0.follower);
             self.catch_up(&mut following)?;
-            // Of files that ended since the survey it is not known where: only a survey looks at their ends.
-            if following.growing.len() > 1 {
+            // Of files that ended since the survey it is not known where, and of one that was begun and has no change it is
+            // not known here: only a survey looks at all of them.
+            let current = following.follower.position().map(|(id, _)| id);
+            let known = following.growing.last().map(|file| file.id);
+            if following.growing.len() > 1 || current != known {
                 self.survey(&mut following)?;
             }
             // With the marks behind the last change: they have numbers, which no change of the copy is to have again.
