@@ -74,11 +74,11 @@ def test_a_store_that_is_there_is_told(path):
         Bitcask(path, must_be_new=True)
 
 
-def test_a_file_in_place_of_the_directory_is_an_os_error(tmp_path):
+def test_a_file_in_place_of_the_directory_is_refused(tmp_path):
     (tmp_path / "file").write_text("x")
-    with pytest.raises(OSError) as e:
+    with pytest.raises(bitcask.InvalidError, match="not a directory"):
         Bitcask(tmp_path / "file")
-    assert e.value.errno in (errno.ENOTDIR, errno.EEXIST)
+    assert (tmp_path / "file").read_text() == "x"
 
 
 def test_closing_is_idempotent_and_final(path):
