@@ -56,8 +56,10 @@ impl Engine {
             Err(e) if e.kind() == std::io::ErrorKind::NotFound => Listing::default(),
             Err(e) => return Err(survey::cannot_list(path, e)),
         };
-        if options.error_if_exists && listing.holds_store() {
-            return Err(Error::invalid("the directory holds a store already").at(path));
+        let is_unwanted = |listing: &Listing| options.error_if_exists && listing.holds_store();
+        let unwanted = || Error::invalid("the directory holds a store already").at(path);
+        if is_unwanted(&listing) {
+            return Err(unwanted());
         }
         if !options.create_if_missing && !listing.holds_store() {
             return Err(Error::invalid("the directory holds no store").at(path));
@@ -67,6 +69,9 @@ impl Engine {
         // What was listed before the lock may have changed.
         let entries = fs.list(path).map_err(|e| Error::io("cannot list the directory", path, e))?;
         let listing = Listing::of(entries);
+        if is_unwanted(&listing) {
+            return Err(unwanted());
+        }
         listing.check_whole(path)?;
 
         let mapped = choose_io(&options, path)?;

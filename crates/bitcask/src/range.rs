@@ -10,13 +10,16 @@ use std::ops::Bound;
 use crate::directory::Directory;
 use crate::error::{Error, Result};
 use crate::ordered::{KeyIndex, KeyList, Order};
+use crate::read::GETS_AT_ONCE;
 use crate::snapshot::Snapshot;
 use crate::sync::{RwLock, read, write};
 use crate::value::Value;
 
 /// Keys taken from the index at a time: at first, and at most.
-const KEYS_MIN: usize = 16;
+const KEYS_MIN: usize = GETS_AT_ONCE;
 const KEYS_MAX: usize = 512;
+/// Bytes of values after which no more are read at a time.
+const BYTES_MAX: usize = 1 << 20;
 
 /// The bounds of a range.
 pub(crate) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
@@ -151,14 +154,15 @@ pub struct Range {
     front: VecDeque<(Vec<u8>, Value)>,
     back: VecDeque<(Vec<u8>, Value)>,
     limit: usize,
-    failed: bool,
+    /// What reading on met, until all before it is given.
+    error: Option<Error>,
 }
 
 impl Range {
     pub(crate) fn new(snapshot: Snapshot, bounds: Bounds) -> Result<Self> {
         snapshot.dir().ordered()?;
         let (front, back) = (VecDeque::new(), VecDeque::new());
-        Ok(Self { snapshot, left: bounds, front, back, limit: KEYS_MIN, failed: false })
+        Ok(Self { snapshot, left: bounds, front, back, limit: KEYS_MIN, error: None })
     }
 
     /// Skips to the first key that is not below `key`. Never goes back.
@@ -181,35 +185,56 @@ impl Range {
         }
     }
 
-    /// Reads the next few keys from one end.
+    /// Reads the next few keys from one end. What came before an error counts as read.
     fn fetch(&mut self, order: Order) -> Result<()> {
         let dir = self.snapshot.dir();
         dir.check_open()?;
         let mut keys = Vec::new();
         dir.ordered()?.collect(&self.left, order, self.limit, &mut keys);
-        self.limit = (self.limit * 2).min(KEYS_MAX);
-        match (order, keys.last()) {
-            (_, None) => self.left = (Bound::Excluded(Vec::new()), Bound::Excluded(Vec::new())),
-            (Order::Ascending, Some(last)) => self.left.0 = Bound::Excluded(last.clone()),
-            (Order::Descending, Some(last)) => self.left.1 = Bound::Excluded(last.clone()),
+        if keys.is_empty() {
+            self.left = nothing();
         }
-        let values = dir.get_many(&keys, self.snapshot.moment())?;
-        let entries = keys.into_iter().zip(values).filter_map(|(key, value)| Some((key, value?)));
-        match order {
-            Order::Ascending => self.front.extend(entries),
-            Order::Descending => entries.for_each(|entry| self.back.push_front(entry)),
+        self.limit = (self.limit * 2).min(KEYS_MAX);
+        let mut bytes = BYTES_MAX;
+        for keys in keys.chunks(GETS_AT_ONCE) {
+            let mut values = Vec::new();
+            let read = dir.get_at_once(keys, self.snapshot.moment(), bytes, &mut values);
+            for (key, value) in keys.iter().zip(values) {
+                match order {
+                    Order::Ascending => self.left.0 = Bound::Excluded(key.clone()),
+                    Order::Descending => self.left.1 = Bound::Excluded(key.clone()),
+                }
+                let Some(value) = value else { continue };
+                bytes = bytes.saturating_sub(value.len());
+                match order {
+                    Order::Ascending => self.front.push_back((key.clone(), value)),
+                    Order::Descending => self.back.push_front((key.clone(), value)),
+                }
+            }
+            read?;
+            if bytes == 0 {
+                self.limit = KEYS_MIN;
+                break;
+            }
         }
         Ok(())
     }
 
     fn next_from(&mut self, order: Order) -> Option<Result<(Vec<u8>, Value)>> {
-        while !self.failed {
+        loop {
             let entry = match order {
                 Order::Ascending => self.front.pop_front(),
                 Order::Descending => self.back.pop_back(),
             };
             if let Some(entry) = entry {
                 return Some(Ok(entry));
+            }
+            if let Some(e) = self.error.take() {
+                // The end.
+                self.left = nothing();
+                self.front.clear();
+                self.back.clear();
+                return Some(Err(e));
             }
             if is_empty(&self.left) {
                 // What was taken from the other end.
@@ -219,12 +244,8 @@ impl Range {
                 }
                 .map(Ok);
             }
-            if let Err(e) = self.fetch(order) {
-                self.failed = true;
-                return Some(Err(e));
-            }
+            self.error = self.fetch(order).err();
         }
-        None
     }
 }
 
@@ -240,6 +261,11 @@ impl DoubleEndedIterator for Range {
     fn next_back(&mut self) -> Option<Self::Item> {
         self.next_from(Order::Descending)
     }
+}
+
+/// Bounds within which no key lies.
+fn nothing() -> Bounds {
+    (Bound::Excluded(Vec::new()), Bound::Excluded(Vec::new()))
 }
 
 /// The bounds of all keys that begin with `prefix`.
@@ -273,5 +299,30 @@ pub(crate) fn is_empty((from, to): &Bounds) -> bool {
             Bound::Included(to) | Bound::Excluded(to),
         ) => from >= to,
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{Index, Options};
+
+    #[test]
+    fn big_values_are_not_read_far_ahead() {
+        let dir = std::env::temp_dir().join(format!("bitcask-range-{}", std::process::id()));
+        let db = Options::new().index(Index::Ordered).open(&dir).unwrap();
+        let value = vec![1; BYTES_MAX / 4];
+        (0..100u8).for_each(|n| db.put(&[n], &value).unwrap());
+        for order in [Order::Ascending, Order::Descending] {
+            let mut range = db.range::<[u8]>(..).unwrap();
+            for count in 1..=100 {
+                assert_eq!(range.next_from(order).unwrap().unwrap().1.len(), value.len());
+                let held = range.front.len() + range.back.len();
+                assert!(held < 4, "{held} after {count}");
+            }
+            assert!(range.next_from(order).is_none());
+        }
+        db.close().unwrap();
+        crate::destroy(&dir).unwrap();
     }
 }

@@ -65,17 +65,18 @@ impl Directory {
     ) -> Result<Vec<Option<Value>>> {
         let mut values = Vec::with_capacity(keys.len());
         for keys in keys.chunks(GETS_AT_ONCE) {
-            self.get_at_once(keys, moment, &mut values)?;
+            self.get_at_once(keys, moment, usize::MAX, &mut values)?;
         }
         Ok(values)
     }
 
     /// The values of a few keys, at most [`GETS_AT_ONCE`]: first every slot of the keydir is fetched, then every record,
-    /// then all are read.
-    fn get_at_once<K: AsRef<[u8]>>(
+    /// then all are read, up to an error, or until they are so many bytes.
+    pub(crate) fn get_at_once<K: AsRef<[u8]>>(
         &self,
         keys: &[K],
         moment: Moment,
+        mut bytes: usize,
         values: &mut Vec<Option<Value>>,
     ) -> Result<()> {
         let mut hashes = [0; GETS_AT_ONCE];
@@ -92,7 +93,13 @@ impl Directory {
             *found = Some(places);
         }
         for ((key, &hash), places) in keys.iter().zip(&hashes).zip(candidates.iter().flatten()) {
-            values.push(self.get_among(&table, places.iter(), hash, key.as_ref(), moment)?);
+            let value = self.get_among(&table, places.iter(), hash, key.as_ref(), moment)?;
+            let len = value.as_ref().map_or(0, |value| value.len());
+            values.push(value);
+            bytes = bytes.saturating_sub(len);
+            if bytes == 0 {
+                break;
+            }
         }
         Ok(())
     }

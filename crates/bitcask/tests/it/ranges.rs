@@ -2,12 +2,14 @@
 #![expect(clippy::unwrap_used, reason = "tests panic")]
 
 use std::collections::BTreeMap;
+use std::fs;
 use std::ops::Bound;
 use std::sync::Arc;
 
 use bitcask::fs::sim::{SimClock, SimFs};
 use bitcask::{Bitcask, Cursor, ErrorKind, Index, Options, Snapshot};
 
+use crate::basics::TempDir;
 use crate::crash::{Rng, seeds};
 
 type Map = BTreeMap<Vec<u8>, Vec<u8>>;
@@ -142,6 +144,32 @@ fn ranges_agree_with_a_map_now_and_on_snapshots() {
             assert_eq!(db.last().unwrap().map(|(key, _)| key), map.keys().next_back().cloned());
         }
     }
+}
+
+#[test]
+fn a_range_gives_all_that_comes_before_damage_and_then_ends() {
+    let dir = TempDir::new("range-damage");
+    let open = || Options::new().index(Index::Ordered).open(dir.path()).unwrap();
+    let db = open();
+    for n in 0..100u8 {
+        db.put(&[n], &[b"value ", &[n; 8][..]].concat()).unwrap();
+    }
+    db.close().unwrap();
+    let data = |entry: &fs::DirEntry| entry.path().extension().is_some_and(|ext| ext == "data");
+    let path = fs::read_dir(dir.path()).unwrap().map(Result::unwrap).find(data).unwrap().path();
+    let mut bytes = fs::read(&path).unwrap();
+    let at = bytes.windows(8).position(|found| found == [70; 8]).unwrap();
+    bytes[at] ^= 1;
+    fs::write(&path, bytes).unwrap();
+
+    let db = open();
+    let keys = |range: &mut dyn Iterator<Item = bitcask::Result<(Vec<u8>, bitcask::Value)>>| {
+        let sound: Vec<_> = range.map_while(|entry| Some(entry.ok()?.0[0])).collect();
+        assert!(range.next().is_none(), "nothing comes behind an error");
+        sound
+    };
+    assert_eq!(keys(&mut db.range::<[u8]>(..).unwrap()), (0..70).collect::<Vec<_>>());
+    assert_eq!(keys(&mut db.range::<[u8]>(..).unwrap().rev()), (71..100).rev().collect::<Vec<_>>());
 }
 
 #[test]
