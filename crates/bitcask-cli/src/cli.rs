@@ -39,7 +39,7 @@ Exit codes:
 
 /// A key-value store in a directory, safe against crashes.
 #[derive(Debug, Parser)]
-#[command(name = "bitcask", version, after_help = AFTER_HELP, infer_subcommands = false)]
+#[command(name = "bitcask", version, after_help = AFTER_HELP)]
 pub(crate) struct Cli {
     #[command(flatten)]
     pub(crate) globals: Globals,

@@ -15,14 +15,13 @@ mod scan;
 mod top;
 mod watch;
 
-use std::path::{Path, PathBuf};
-use std::time::UNIX_EPOCH;
+use std::path::Path;
 
-use bitcask::{Bitcask, Cut, ErrorKind, Expiry, MergePolicy, Options, ReadOnly};
+use bitcask::{Bitcask, Cut, ErrorKind, MergePolicy, Options, ReadOnly};
 use clap::CommandFactory;
 
 use crate::ExitCode;
-use crate::cli::{self, Cli, Command, Globals};
+use crate::cli::{self, Cli, Command, Globals as Context};
 use crate::failure::Failure;
 use crate::output;
 
@@ -69,41 +68,31 @@ impl Answer {
     }
 }
 
-/// What is said for all commands.
-struct Context {
-    db: Option<PathBuf>,
-    json: bool,
-    quiet: bool,
-    in_shell: bool,
-}
-
-pub(crate) fn run(globals: Globals, command: Command) -> Result<Outcome, Failure> {
-    let Globals { db, json, quiet, in_shell } = globals;
-    let context = Context { db, json, quiet, in_shell };
+pub(crate) fn run(context: &Context, command: Command) -> Result<Outcome, Failure> {
     match command {
-        Command::Set(args) => data::set(&context, args),
-        Command::Get(args) => data::get(&context, args),
-        Command::Del(args) => data::del(&context, args),
-        Command::Exists(args) => data::exists(&context, &args),
-        Command::Scan(args) => scan::scan(&context, &args),
-        Command::Count(args) => scan::count(&context, &args),
-        Command::Ttl(args) => data::ttl(&context, &args),
-        Command::Expire(args) => data::expire(&context, &args),
-        Command::Incr(args) => data::incr(&context, &args),
-        Command::Json(args) => json::json(&context, args.command),
-        Command::Batch(args) => batch::batch(&context, &args),
-        Command::Watch(args) => watch::watch(&context, &args),
-        Command::Stats(args) => care::stats(&context, &args),
-        Command::Top(args) => top::top(&context, &args),
-        Command::Merge(args) => care::merge(&context, &args),
-        Command::Verify(args) => care::verify(&context, &args),
-        Command::Inspect(args) => inspect::inspect(&context, &args),
-        Command::Repair(args) => care::repair(&context, &args),
-        Command::Backup(args) => care::backup(&context, &args),
-        Command::Restore(args) => care::restore(&context, &args),
-        Command::Export(args) => export::export(&context, &args),
-        Command::Import(args) => import::import(&context, &args),
-        Command::Bench(args) => bench::bench(&context, &args),
+        Command::Set(args) => data::set(context, args),
+        Command::Get(args) => data::get(context, args),
+        Command::Del(args) => data::del(context, args),
+        Command::Exists(args) => data::exists(context, &args),
+        Command::Scan(args) => scan::scan(context, &args),
+        Command::Count(args) => scan::count(context, &args),
+        Command::Ttl(args) => data::ttl(context, &args),
+        Command::Expire(args) => data::expire(context, &args),
+        Command::Incr(args) => data::incr(context, &args),
+        Command::Json(args) => json::json(context, args.command),
+        Command::Batch(args) => batch::batch(context, &args),
+        Command::Watch(args) => watch::watch(context, &args),
+        Command::Stats(args) => care::stats(context, &args),
+        Command::Top(args) => top::top(context, &args),
+        Command::Merge(args) => care::merge(context, &args),
+        Command::Verify(args) => care::verify(context, &args),
+        Command::Inspect(args) => inspect::inspect(context, &args),
+        Command::Repair(args) => care::repair(context, &args),
+        Command::Backup(args) => care::backup(context, &args),
+        Command::Restore(args) => care::restore(context, &args),
+        Command::Export(args) => export::export(context, &args),
+        Command::Import(args) => import::import(context, &args),
+        Command::Bench(args) => bench::bench(context, &args),
         Command::Shell(_) => {
             Err(Failure::invalid("this is the shell already")
                 .advise("`help` says what can be typed"))
@@ -200,13 +189,6 @@ impl Context {
             }
         }
     }
-}
-
-/// Milliseconds since 1970; none: never.
-fn expires_ms(expiry: Expiry) -> Option<u64> {
-    let Expiry::At(time) = expiry else { return None };
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    Some(u64::try_from(since.as_millis()).unwrap_or(u64::MAX))
 }
 
 fn no_store(error: bitcask::Error) -> Failure {

@@ -9,6 +9,7 @@ use std::path::Path;
 use bitcask::ErrorKind;
 
 use crate::ExitCode;
+use crate::terminal::INTERRUPTED_CODE;
 
 /// The end of a command that could not do what it was asked to.
 #[derive(Debug)]
@@ -23,29 +24,19 @@ pub(crate) struct Failure {
 }
 
 impl Failure {
+    fn new(what: impl Into<String>, kind: ErrorKind) -> Self {
+        let what = what.into();
+        Self { what, causes: Vec::new(), help: None, kind, is_silent: false, code: None }
+    }
+
     /// No directory was given.
     pub(crate) fn no_directory() -> Self {
-        Self {
-            what: "no store was given".into(),
-            causes: Vec::new(),
-            help: Some("pass --db DIR, or set BITCASK_DB".into()),
-            kind: ErrorKind::Invalid,
-            is_silent: false,
-            code: None,
-        }
+        Self::invalid("no store was given").advise("pass --db DIR, or set BITCASK_DB")
     }
 
     /// What was asked for cannot be.
     pub(crate) fn invalid(what: impl Into<String>) -> Self {
-        let (what, causes) = (what.into(), Vec::new());
-        Self {
-            what,
-            causes,
-            help: Some(ErrorKind::Invalid.advice().into()),
-            kind: ErrorKind::Invalid,
-            is_silent: false,
-            code: None,
-        }
+        Self::new(what, ErrorKind::Invalid).advise(ErrorKind::Invalid.advice())
     }
 
     /// A file outside the store could not be read or written.
@@ -55,8 +46,8 @@ impl Failure {
 
     /// Somebody pressed Ctrl-C. Says what was done.
     pub(crate) fn interrupted(done: impl Into<String>) -> Self {
-        let failure = Self::invalid(format!("interrupted: {}", done.into()));
-        Self { help: None, code: Some(130), ..failure }
+        let failure = Self::new(format!("interrupted: {}", done.into()), ErrorKind::Invalid);
+        Self { code: Some(INTERRUPTED_CODE), ..failure }
     }
 
     /// What another error says, and its causes.
@@ -67,7 +58,7 @@ impl Failure {
             causes.push(cause.to_string());
             source = cause.source();
         }
-        Self { what: error.to_string(), causes, help: None, kind, is_silent: false, code: None }
+        Self { causes, ..Self::new(error.to_string(), kind) }
     }
 
     /// It in a line, for what goes on all the same.
@@ -90,7 +81,7 @@ impl Failure {
 
     /// Who read our output has gone away, and has all that it wanted.
     pub(crate) fn nobody_listens() -> Self {
-        Self { is_silent: true, ..Self::invalid("") }
+        Self { is_silent: true, ..Self::new("", ErrorKind::Io) }
     }
 
     /// Tells the user, and gives the code to exit with.
@@ -105,10 +96,9 @@ impl Failure {
     /// Standard input or output failed.
     pub(crate) fn stdio(what: &str, source: &io::Error) -> Self {
         use io::ErrorKind::{QuotaExceeded, StorageFull};
-        let (what, causes) = (what.into(), vec![source.to_string()]);
         let is_full = matches!(source.kind(), StorageFull | QuotaExceeded);
         let kind = if is_full { ErrorKind::Full } else { ErrorKind::Io };
-        Self { what, causes, help: None, kind, is_silent: false, code: None }
+        Self { causes: vec![source.to_string()], ..Self::new(what, kind) }
     }
 
     /// Other advice than the error's kind gives.

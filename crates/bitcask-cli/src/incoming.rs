@@ -24,3 +24,22 @@ pub(crate) struct Notice {
     /// What was found, and what was done about it.
     pub(crate) what: String,
 }
+
+/// The first of the notices. More are counted only: a file of strangers may be wrong in any number of places.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Notices {
+    pub(crate) list: Vec<Notice>,
+    pub(crate) left_out: u64,
+}
+
+impl Notices {
+    pub(crate) const MAX: usize = 100;
+
+    pub(crate) fn add(&mut self, place: &str, offset: Option<u64>, what: String) {
+        if self.list.len() < Self::MAX {
+            self.list.push(Notice { place: place.into(), offset, what });
+        } else {
+            self.left_out += 1;
+        }
+    }
+}

@@ -20,6 +20,7 @@ mod riak;
 mod shell;
 mod terminal;
 mod text;
+mod time;
 mod top;
 mod transfer;
 mod words;
@@ -64,7 +65,7 @@ pub fn run(args: impl IntoIterator<Item = OsString>) -> ExitCode {
     let cli = Cli::parse_from(cli::with_old_forms(args.into_iter()));
     let ended = match cli.command {
         Command::Shell(_) => shell::run(cli.globals),
-        command => commands::run(cli.globals, command).map(ExitCode::from),
+        command => commands::run(&cli.globals, command).map(ExitCode::from),
     };
     ended.unwrap_or_else(|failure| failure.tell())
 }

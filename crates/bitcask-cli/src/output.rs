@@ -12,7 +12,10 @@ use serde_json::json;
 use crate::failure::Failure;
 use crate::text::{Encoding, shown};
 
-pub(crate) use stats::{file_name, file_state, mergeable, mergeable_json, stats, stats_json};
+pub(crate) use stats::{
+    file_json, file_name, file_state, merge_json, mergeable, mergeable_json, pinned_json,
+    snapshot_json, stats, stats_json,
+};
 
 /// Writes data. A reader that has gone away has all that it wanted.
 pub(crate) fn to_stdout(data: &[u8]) -> Result<(), Failure> {

@@ -24,9 +24,7 @@ mod report;
 mod tests;
 mod window;
 
-use std::error::Error as StdError;
 use std::ffi::OsStr;
-use std::fmt;
 use std::fs::{self, Metadata};
 use std::io;
 use std::os::unix::fs::PermissionsExt as _;
@@ -94,34 +92,6 @@ pub(crate) enum RiakError<E> {
     },
     /// The caller's own error.
     Each(E),
-}
-
-impl<E: fmt::Display> fmt::Display for RiakError<E> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self {
-            Self::Read { path, .. } => write!(f, "cannot read: {}", path.display()),
-            Self::NoData { dir, partition: None } => {
-                write!(f, "no data files of Riak's Bitcask: {}", dir.display())
-            }
-            Self::NoData { dir, partition: Some(partition) } => write!(
-                f,
-                "no data files of Riak's Bitcask: {}: import its partitions one by one, such as {}",
-                dir.display(),
-                partition.display()
-            ),
-            Self::Each(error) => error.fmt(f),
-        }
-    }
-}
-
-impl<E: StdError + 'static> StdError for RiakError<E> {
-    fn source(&self) -> Option<&(dyn StdError + 'static)> {
-        match self {
-            Self::Read { source, .. } => Some(source),
-            Self::NoData { .. } => None,
-            Self::Each(error) => error.source(),
-        }
-    }
 }
 
 /// Whether there is something to read. The usual mistakes show before there is a store.
@@ -235,14 +205,14 @@ impl Listing {
     fn tell(&self, report: &mut RiakReport) {
         if let Some(name) = &self.locked {
             let what = "is there: if a Riak node uses the directory, stop it and import again";
-            report.note(name, None, what.into());
+            report.notices.add(name, None, what.into());
         }
         for (name, why) in self.files.iter().filter_map(|file| Some((&file.name, file.skip?))) {
             report.files_skipped += 1;
-            report.note(name, None, why.into());
+            report.notices.add(name, None, why.into());
         }
         for name in &self.orphans {
-            report.note(name, None, "has no data file: not used".into());
+            report.notices.add(name, None, "has no data file: not used".into());
         }
     }
 }

@@ -168,7 +168,7 @@ impl Shell {
         if self.is_terminal {
             listen_for_interrupts()?;
         }
-        let outcome = commands::run(globals, command)?;
+        let outcome = commands::run(&globals, command)?;
         if !self.is_terminal && interrupted().is_break() {
             return Err(Failure::interrupted("the command before this is the last one"));
         }

@@ -19,7 +19,7 @@ const PRESSES_MAX: u32 = 3;
 /// How often it is looked whether somebody pressed Ctrl-C.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
 /// What shells tell of a program that Ctrl-C ended.
-const INTERRUPTED_CODE: i32 = 130;
+pub(crate) const INTERRUPTED_CODE: u8 = 130;
 
 /// How often Ctrl-C was pressed since the command began.
 static PRESSES: AtomicU32 = AtomicU32::new(0);
@@ -44,7 +44,7 @@ pub(crate) fn forget_interrupts() {
 fn on_interrupt() {
     let presses = PRESSES.fetch_add(1, Ordering::Relaxed) + 1;
     if presses >= PRESSES_MAX || !LISTENS.load(Ordering::Relaxed) {
-        std::process::exit(INTERRUPTED_CODE);
+        std::process::exit(INTERRUPTED_CODE.into());
     }
 }
 

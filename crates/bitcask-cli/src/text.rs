@@ -32,7 +32,7 @@ impl Encoding {
         match self {
             Self::Utf8 => unescaped(text),
             Self::Hex => HEXLOWER_PERMISSIVE
-                .decode(text.to_ascii_lowercase().as_bytes())
+                .decode(text.as_bytes())
                 .map_err(|e| format!("not hexadecimal: {e}")),
             Self::Base64 => BASE64.decode(text.as_bytes()).map_err(|e| format!("not base64: {e}")),
         }

@@ -18,5 +18,5 @@ mod state;
 
 pub(crate) use json::as_json;
 pub(crate) use screen::run;
-pub(crate) use source::{Source, now_ms};
+pub(crate) use source::Source;
 pub(crate) use state::State;

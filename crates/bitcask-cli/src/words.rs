@@ -1,6 +1,6 @@
 //! A line that somebody typed, taken apart into words, as in a shell; and words written so that they are read again.
 
-use std::fmt::Write as _;
+use crate::text::shown;
 
 /// The first command of a text. It ends at a line feed outside of quotes.
 #[derive(Debug, PartialEq, Eq)]
@@ -152,27 +152,7 @@ pub(crate) fn is_plain(word: &[u8]) -> bool {
 
 /// A word in double quotes, on one line.
 pub(crate) fn in_quotes(word: &[u8]) -> String {
-    let mut text = String::from("\"");
-    let byte = |text: &mut String, byte: u8| {
-        write!(text, "\\x{byte:02x}").expect("a string takes any text");
-    };
-    for chunk in word.utf8_chunks() {
-        for c in chunk.valid().chars() {
-            match c {
-                '"' | '\\' => text.extend(['\\', c]),
-                '\n' => text.push_str("\\n"),
-                '\t' => text.push_str("\\t"),
-                '\r' => text.push_str("\\r"),
-                c if c.is_control() => {
-                    c.encode_utf8(&mut [0; 4]).bytes().for_each(|b| byte(&mut text, b));
-                }
-                c => text.push(c),
-            }
-        }
-        chunk.invalid().iter().for_each(|&b| byte(&mut text, b));
-    }
-    text.push('"');
-    text
+    format!("\"{}\"", shown(word).replace('"', "\\\""))
 }
 
 #[cfg(test)]

@@ -10,13 +10,14 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use bitcask::ReadOnly;
 use serde_json::json;
 
-use super::{Context, Outcome, expires_ms};
+use super::{Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
 use crate::outfile::Outfile;
 use crate::output::{keys, to_stderr, to_stdout};
 use crate::pace::Pace;
 use crate::terminal::{Progress, interrupted, listen_for_interrupts};
+use crate::time;
 use crate::transfer::{self, Entry};
 
 /// Counts what goes through it.
@@ -57,7 +58,7 @@ pub(super) fn export(context: &Context, args: &cli::Export) -> Result<Outcome, F
 
     let prefix = args.keys.prefix.as_deref().unwrap_or_default().as_bytes();
     let progress = Progress::keys("exporting", context.quiet || !to_file);
-    let mut pace = Pace::new(args.rate);
+    let pace = Pace::new(args.rate);
     let (mut count, all) = (0, reader.len());
     let mut stopped = false;
     each_entry(&reader, prefix, |entry| {
@@ -98,7 +99,7 @@ fn each_entry(
     for entry in snapshot.prefix(prefix) {
         let (key, value) = entry?;
         let expiry = if some_expire { snapshot.expires_at(&key)? } else { None };
-        let expires_ms = expiry.and_then(expires_ms);
+        let expires_ms = expiry.and_then(time::expires_ms);
         if each(Entry { key, value: value.into_vec(), expires_ms })?.is_break() {
             break;
         }

@@ -7,7 +7,8 @@ use crate::cli;
 use crate::failure::Failure;
 use crate::output::to_stdout;
 use crate::terminal::{self, interrupted, listen_for_interrupts};
-use crate::top::{self, Source, State, now_ms};
+use crate::time::now_ms;
+use crate::top::{self, Source, State};
 
 pub(super) fn top(context: &Context, args: &cli::Top) -> Result<Outcome, Failure> {
     let dir = context.dir()?;

@@ -6,12 +6,13 @@ use std::time::Duration;
 use bitcask::{Changed, Event};
 use serde_json::json;
 
-use super::{Context, Outcome, expires_ms};
+use super::{Context, Outcome};
 use crate::cli;
 use crate::failure::Failure;
 use crate::output::Stdout;
 use crate::terminal::{interrupted, listen_for_interrupts};
 use crate::text::{Encoding, shown};
+use crate::time;
 
 /// How often it is looked whether somebody pressed Ctrl-C.
 const LOOK_EVERY: Duration = Duration::from_millis(100);
@@ -44,7 +45,7 @@ fn line(event: &Event, json: bool, format: Encoding) -> Vec<u8> {
     };
     let key = text(&event.key);
     let (value, expires_ms) = match &event.change {
-        Changed::Put { value, expiry, .. } => (Some(text(value)), expires_ms(*expiry)),
+        Changed::Put { value, expiry, .. } => (Some(text(value)), time::expires_ms(*expiry)),
         _ => (None, None),
     };
     let line = if json {

@@ -2,14 +2,14 @@
 
 use std::ffi::OsString;
 use std::fmt::{Display, Write as _};
-use std::time::{SystemTime, UNIX_EPOCH};
 
-use bitcask::{FileStats, InUse, Latency, SnapshotStats, Stats};
+use bitcask::{FileStats, InUse, Latency, MergeProgress, SnapshotStats, Stats};
 use comfy_table::presets::NOTHING;
 use comfy_table::{CellAlignment, ContentArrangement, Table};
 use serde_json::{Value, json};
 
 use super::{files, size, time};
+use crate::time::now_ms;
 
 /// The directory that repair makes.
 const QUARANTINE: &str = "quarantine";
@@ -114,18 +114,6 @@ fn in_use_lines(stats: &Stats) -> Vec<(&'static str, String)> {
 }
 
 pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> Value {
-    let file = |file: &FileStats| {
-        json!({
-            "id": file.id,
-            "name": file_name(file),
-            "state": file_state(file),
-            "merged": file.merged,
-            "bytes": file.bytes,
-            "live_bytes": file.live_bytes(),
-            "dead_bytes": file.dead_bytes,
-            "tombstone_bytes": file.tombstone_bytes,
-        })
-    };
     json!({
         "keys": stats.keys,
         "expiring_keys": stats.expiring_keys,
@@ -136,7 +124,7 @@ pub(crate) fn stats_json(stats: &Stats, in_use: Option<&InUse>) -> Value {
         "bytes": stats.bytes(),
         "live_bytes": stats.bytes().saturating_sub(stats.dead_bytes()),
         "dead_bytes": stats.dead_bytes(),
-        "files": stats.files.iter().map(file).collect::<Vec<_>>(),
+        "files": stats.files.iter().map(file_json).collect::<Vec<_>>(),
         "foreign": stats.foreign.iter().map(|name| name.to_string_lossy()).collect::<Vec<_>>(),
     })
 }
@@ -153,16 +141,6 @@ fn in_use_json(in_use: &InUse) -> Value {
         let [p50, p99, max] = [0.5, 0.99, 1.0].map(|part| latency.quantile_ns(part));
         json!({ "count": latency.count(), "p50_ns": p50, "p99_ns": p99, "max_ns": max })
     };
-    let snapshot = |snapshot: &SnapshotStats| {
-        json!({ "seq": snapshot.seq, "holder": snapshot.holder, "thread": snapshot.thread,
-            "since_ms": snapshot.since_ms, "kept_records": snapshot.kept_records,
-            "kept_bytes": snapshot.kept_bytes })
-    };
-    let merge = stats.merge.as_ref().map(|merge| {
-        json!({ "files": merge.files, "files_done": merge.files_done, "bytes": merge.bytes,
-            "bytes_read": merge.bytes_read, "bytes_written": merge.bytes_written })
-    });
-    let pinned = stats.pinned_files.iter().filter_map(|path| path.file_name());
     let counted = json!({
         "gets": stats.gets,
         "puts": stats.puts,
@@ -173,11 +151,11 @@ fn in_use_json(in_use: &InUse) -> Value {
         "syncs": stats.syncs,
         "merges": stats.merges,
         "reclaimed_bytes": stats.reclaimed_bytes,
-        "merge": merge,
+        "merge": stats.merge.as_ref().map(merge_json),
         "merge_paused": stats.merge_paused,
         "poisoned": stats.poisoned,
-        "snapshots": stats.snapshots.iter().map(snapshot).collect::<Vec<_>>(),
-        "pinned_files": pinned.map(|name| name.display().to_string()).collect::<Vec<_>>(),
+        "snapshots": stats.snapshots.iter().map(snapshot_json).collect::<Vec<_>>(),
+        "pinned_files": pinned_json(stats),
         "get_latency": latency(&stats.get_latency),
         "put_latency": latency(&stats.put_latency),
         "sync_latency": latency(&stats.sync_latency),
@@ -186,6 +164,46 @@ fn in_use_json(in_use: &InUse) -> Value {
         json.extend(counted);
     }
     json
+}
+
+pub(crate) fn file_json(file: &FileStats) -> Value {
+    json!({
+        "id": file.id,
+        "name": file_name(file),
+        "state": file_state(file),
+        "merged": file.merged,
+        "bytes": file.bytes,
+        "live_bytes": file.live_bytes(),
+        "dead_bytes": file.dead_bytes,
+        "tombstone_bytes": file.tombstone_bytes,
+    })
+}
+
+pub(crate) fn snapshot_json(snapshot: &SnapshotStats) -> Value {
+    json!({
+        "seq": snapshot.seq,
+        "holder": snapshot.holder,
+        "thread": snapshot.thread,
+        "since_ms": snapshot.since_ms,
+        "kept_records": snapshot.kept_records,
+        "kept_bytes": snapshot.kept_bytes,
+    })
+}
+
+pub(crate) fn merge_json(merge: &MergeProgress) -> Value {
+    json!({
+        "files": merge.files,
+        "files_done": merge.files_done,
+        "bytes": merge.bytes,
+        "bytes_read": merge.bytes_read,
+        "bytes_written": merge.bytes_written,
+    })
+}
+
+/// Files that were merged away and are still read.
+pub(crate) fn pinned_json(stats: &Stats) -> Value {
+    let names = stats.pinned_files.iter().filter_map(|path| path.file_name());
+    names.map(|name| name.display().to_string()).collect()
 }
 
 pub(crate) fn file_name(file: &FileStats) -> String {
@@ -264,9 +282,4 @@ fn table(rows: &[[String; 6]]) -> String {
         }
     }
     table.trim_fmt() + "\n"
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

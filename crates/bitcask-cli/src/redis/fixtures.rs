@@ -55,7 +55,7 @@ fn snapshots_give_what_redis_had() {
         assert_eq!(report.other_types.keys().collect::<Vec<_>>(), types, "{name}");
         let databases = [("1".to_owned(), 2), ("12".to_owned(), 1)];
         assert_eq!(report.other_databases, databases.into(), "{name}");
-        assert_eq!(report.notices, [], "{name}");
+        assert_eq!(report.notices.list, [], "{name}");
     }
 }
 
@@ -63,7 +63,7 @@ fn snapshots_give_what_redis_had() {
 fn a_log_of_several_files_gives_what_redis_had() {
     let (strings, report) = import("appendonlydir", Databases::One(0));
     assert_eq!(strings, expected("appendonlydir"));
-    assert_eq!(report.notices, []);
+    assert_eq!(report.notices.list, []);
     let (by_manifest, _) = import("appendonlydir/appendonly.aof.manifest", Databases::One(0));
     assert_eq!(by_manifest, strings);
     let (one, _) = import("appendonlydir/appendonly.aof.2.incr.aof", Databases::One(0));
@@ -74,7 +74,7 @@ fn a_log_of_several_files_gives_what_redis_had() {
 fn a_log_of_commands_gives_what_redis_had() {
     let (strings, report) = import("commands.aof", Databases::One(0));
     assert_eq!(strings, expected("commands.aof"));
-    assert_eq!(report.notices, []);
+    assert_eq!(report.notices.list, []);
     assert!(report.other_commands.contains_key("RPUSH"));
     assert!(report.other_commands.contains_key("FUNCTION"));
 }
@@ -108,5 +108,5 @@ fn a_directory_without_a_manifest_and_what_follows_a_snapshot_are_told() {
     let files = Files::rdb(&both).unwrap();
     import_rdb(files, &options, &mut memory, &mut report, &mut go_on).unwrap();
     std::fs::remove_file(&both).unwrap();
-    assert!(report.notices[0].what.starts_with("14 bytes after the end"));
+    assert!(report.notices.list[0].what.starts_with("14 bytes after the end"));
 }

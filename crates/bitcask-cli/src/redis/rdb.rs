@@ -9,6 +9,7 @@ use std::path::Path;
 
 use bitcask::{KEY_LEN_MAX, VALUE_LEN_MAX};
 
+use super::aof::number;
 use super::sink::{Put, Sink};
 use super::source::{Source, crc64};
 use super::{Current, Result, lzf};
@@ -25,13 +26,13 @@ enum Writer {
     Valkey,
 }
 
-const REDIS_VERSION_MAX: u32 = 12;
+const REDIS_VERSION_MAX: u64 = 12;
 
 /// Up to 8, Valkey writes version 11 of Redis; 9 writes this.
-const VALKEY_VERSION: u32 = 80;
+const VALKEY_VERSION: u64 = 80;
 
 /// From here on there is a checksum at the end.
-const VERSION_WITH_CRC: u32 = 5;
+const VERSION_WITH_CRC: u64 = 5;
 
 /// The bytes before a value that are not a type.
 mod opcode {
@@ -78,13 +79,13 @@ pub(super) fn look<R: BufRead>(source: &mut Source<R>) -> Result<()> {
     magic.map_or(Ok(()), |magic| version(source, &magic).map(drop))
 }
 
-fn header<R: BufRead>(source: &mut Source<R>) -> Result<(Writer, u32)> {
+fn header<R: BufRead>(source: &mut Source<R>) -> Result<(Writer, u64)> {
     let magic = source.array::<9>()?;
     version(source, &magic)
 }
 
 /// Who wrote the file, and the version of its format, by its first bytes.
-fn version<R: BufRead>(source: &Source<R>, magic: &[u8; 9]) -> Result<(Writer, u32)> {
+fn version<R: BufRead>(source: &Source<R>, magic: &[u8; 9]) -> Result<(Writer, u64)> {
     let begin = 0;
     let parsed = match magic {
         [b'R', b'E', b'D', b'I', b'S', digits @ ..] => {
@@ -104,13 +105,6 @@ fn version<R: BufRead>(source: &Source<R>, magic: &[u8; 9]) -> Result<(Writer, u
         }
         _ => Err(source.unsupported(begin, format!("RDB version {version} of {writer:?}"))),
     }
-}
-
-fn number(digits: &[u8]) -> Option<u32> {
-    if !digits.iter().all(u8::is_ascii_digit) {
-        return None;
-    }
-    str::from_utf8(digits).ok()?.parse().ok()
 }
 
 fn check_sum<R: BufRead>(source: &mut Source<R>) -> Result<()> {

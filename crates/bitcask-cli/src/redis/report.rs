@@ -3,13 +3,10 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use crate::incoming::Notice;
+use crate::incoming::Notices;
 
 /// Different names that are counted one by one. Files of strangers may have any number.
 const NAMES_MAX: usize = 256;
-
-/// Notices that are kept.
-const NOTICES_MAX: usize = 100;
 
 /// Under which all further names are counted.
 const OTHERS: &str = "others";
@@ -29,20 +26,14 @@ pub(crate) struct Report {
     pub(crate) other_commands: BTreeMap<String, u64>,
     /// Keys and commands of databases that are not imported, by the database.
     pub(crate) other_databases: BTreeMap<String, u64>,
-    /// What else to know; the first of them.
-    pub(crate) notices: Vec<Notice>,
-    /// How many more notices there were.
-    pub(crate) notices_dropped: u64,
+    /// What else to know.
+    pub(crate) notices: Notices,
 }
 
 impl Report {
     pub(super) fn notice(&mut self, file: &Path, offset: u64, what: String) {
-        if self.notices.len() == NOTICES_MAX {
-            self.notices_dropped += 1;
-            return;
-        }
         let place = file.file_name().unwrap_or(file.as_os_str()).display().to_string();
-        self.notices.push(Notice { place, offset: Some(offset), what });
+        self.notices.add(&place, Some(offset), what);
     }
 
     pub(super) fn other_type(&mut self, name: &str) {
@@ -79,6 +70,6 @@ mod tests {
         assert_eq!(report.other_databases.len(), NAMES_MAX + 1);
         assert_eq!(report.other_databases["0"], 2);
         assert_eq!(report.other_databases[OTHERS], 744);
-        assert_eq!((report.notices.len(), report.notices_dropped), (100, 900));
+        assert_eq!((report.notices.list.len(), report.notices.left_out), (100, 900));
     }
 }

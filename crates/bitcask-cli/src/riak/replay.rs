@@ -8,6 +8,8 @@
 use std::io;
 use std::rc::Rc;
 
+use bitcask::KEY_LEN_MAX;
+
 use super::data::DataFile;
 use super::hint::{Entry, Hint, Seal, Standing};
 use super::keys::KvKey;
@@ -15,9 +17,6 @@ use super::record::{HEADER_LEN_U64, Record, Shape};
 use super::report::{OpenKeys, RiakReport, Why, shown};
 use super::{KeyForm, RiakOptions};
 use crate::incoming::Incoming;
-
-/// The longest key that a store takes.
-const KEY_LEN_MAX: usize = 65_535;
 
 /// Why reading ended early.
 #[derive(Debug)]
@@ -145,7 +144,7 @@ impl<E> Replay<'_, E> {
             "the value of the key {} begins like a tombstone and is none: taken as a value",
             shown(key)
         );
-        self.report.note(file, Some(offset), what);
+        self.report.notices.add(file, Some(offset), what);
     }
 
     /// Finds the end of a damaged place and tells of it. What was in it comes out at the next record that checks out.
@@ -169,7 +168,7 @@ impl<E> Replay<'_, E> {
             format!("{} bytes do not check out and were left out", end - at)
         };
         let unknown = "; no hint file that could be trusted tells what they held, so a key may be stale or be back";
-        self.report.note(&pair.name, Some(at), what + if told { "" } else { unknown });
+        self.report.notices.add(&pair.name, Some(at), what + if told { "" } else { unknown });
         if !told && (torn || claimed == Some(end) || pair.data.length_was_damaged(at, end)?) {
             self.doubt(pair, at, end)?;
         }
@@ -232,7 +231,7 @@ impl<E> Replay<'_, E> {
             _ => {
                 self.report.undecoded_keys += 1;
                 let what = format!("the key {} is not one of Riak KV: taken as it is", shown(&key));
-                self.report.note(file, Some(offset), what);
+                self.report.notices.add(file, Some(offset), what);
                 key
             }
         }
@@ -257,7 +256,7 @@ impl<E> Replay<'_, E> {
                 "{} tombstones are known by their text alone, which a value could have as well: taken as tombstones",
                 pair.doubtful
             );
-            self.report.note(&pair.name, None, what);
+            self.report.notices.add(&pair.name, None, what);
         }
         let Some(hint) = &pair.hint else { return };
         let what = if hint.foreign {
@@ -267,7 +266,7 @@ impl<E> Replay<'_, E> {
         } else {
             return;
         };
-        self.report.note(&super::hint_name(&pair.name), None, what.into());
+        self.report.notices.add(&super::hint_name(&pair.name), None, what.into());
     }
 }
 

@@ -3,10 +3,7 @@
 use std::collections::HashMap;
 use std::rc::Rc;
 
-use crate::incoming::Notice;
-
-/// More notices are counted only.
-pub(crate) const NOTICES_MAX: usize = 100;
+use crate::incoming::Notices;
 
 /// Keys whose fate is open are remembered up to this many bytes, later ones are counted only.
 const OPEN_BYTES_MAX: usize = 64 << 20;
@@ -44,19 +41,7 @@ pub(crate) struct RiakReport {
     pub(crate) doubtful_keys: u64,
     /// Keys that are no keys of Riak KV, though they were to be.
     pub(crate) undecoded_keys: u64,
-    pub(crate) notices: Vec<Notice>,
-    /// Notices beyond [`NOTICES_MAX`].
-    pub(crate) notices_left_out: u64,
-}
-
-impl RiakReport {
-    pub(super) fn note(&mut self, place: &str, offset: Option<u64>, what: String) {
-        if self.notices.len() < NOTICES_MAX {
-            self.notices.push(Notice { place: place.into(), offset, what });
-        } else {
-            self.notices_left_out += 1;
-        }
-    }
+    pub(crate) notices: Notices,
 }
 
 /// Why it is open what a key should have.
@@ -127,7 +112,7 @@ impl OpenKeys {
                     )
                 }
             };
-            report.note(&open.file, Some(open.offset), what);
+            report.notices.add(&open.file, Some(open.offset), what);
         }
     }
 }

@@ -1,11 +1,11 @@
 //! A look as JSON, on one line.
 
-use bitcask::{FileStats, MergeProgress, SnapshotStats, Stats};
+use bitcask::{MergeProgress, Stats};
 use serde_json::{Map, Value, json};
 
 use super::rates::{KINDS, Rates, TIMED, Times, counts};
 use super::state::State;
-use crate::output::{file_name, file_state};
+use crate::output::{file_json, merge_json, pinned_json, snapshot_json};
 
 /// What is not known is null: all that a process counts where none has the store open, and rates in the first look.
 pub(crate) fn as_json(state: &State) -> Value {
@@ -31,9 +31,9 @@ pub(crate) fn as_json(state: &State) -> Value {
         "ordered_bytes": stats(|stats| stats.ordered_bytes.into()),
         "bytes": stats(|stats| stats.bytes().into()),
         "dead_bytes": stats(|stats| stats.dead_bytes().into()),
-        "files": stats(|stats| stats.files.iter().map(file).collect()),
-        "snapshots": stats(|stats| stats.snapshots.iter().map(snapshot).collect()),
-        "pinned_files": stats(|stats| stats.pinned_files.len().into()),
+        "files": stats(|stats| stats.files.iter().map(file_json).collect()),
+        "snapshots": stats(|stats| stats.snapshots.iter().map(snapshot_json).collect()),
+        "pinned_files": stats(pinned_json),
     })
 }
 
@@ -58,32 +58,7 @@ fn latencies(times: &[Times; TIMED.len()]) -> Map<String, Value> {
 }
 
 fn merge(merge: &MergeProgress, rates: Option<&Rates>) -> Value {
-    json!({
-        "bytes": merge.bytes,
-        "bytes_read": merge.bytes_read,
-        "bytes_written": merge.bytes_written,
-        "files": merge.files,
-        "files_done": merge.files_done,
-        "bytes_per_second": rates.map(|rates| rates.merge_bytes),
-    })
-}
-
-fn file(file: &FileStats) -> Value {
-    json!({
-        "name": file_name(file),
-        "state": file_state(file),
-        "bytes": file.bytes,
-        "dead_bytes": file.dead_bytes,
-        "tombstone_bytes": file.tombstone_bytes,
-    })
-}
-
-fn snapshot(snapshot: &SnapshotStats) -> Value {
-    json!({
-        "holder": snapshot.holder,
-        "thread": snapshot.thread,
-        "since_ms": snapshot.since_ms,
-        "kept_records": snapshot.kept_records,
-        "kept_bytes": snapshot.kept_bytes,
-    })
+    let mut json = merge_json(merge);
+    json["bytes_per_second"] = rates.map(|rates| rates.merge_bytes).into();
+    json
 }

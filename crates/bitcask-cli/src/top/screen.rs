@@ -13,10 +13,11 @@ use ratatui::crossterm::execute;
 use super::draw::{Theme, draw};
 use super::keys::Key;
 use super::signals::Guarded;
-use super::source::{Source, now_ms};
+use super::source::Source;
 use super::state::State;
 use crate::failure::Failure;
 use crate::terminal::interrupted;
+use crate::time::now_ms;
 
 /// How often it is looked whether somebody sent what Ctrl-C sends.
 const LOOK_EVERY: Duration = Duration::from_millis(100);

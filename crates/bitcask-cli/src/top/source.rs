@@ -1,7 +1,6 @@
 //! Looking at a store: what its process tells, and where no process has it open, what the files say.
 
 use std::path::{Path, PathBuf};
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use bitcask::{Options, ReadOnly, Result, Stats};
 
@@ -54,9 +53,4 @@ impl Source {
         self.reader = Some(reader);
         Ok(Look { process: None, stats: Some(stats) })
     }
-}
-
-pub(crate) fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

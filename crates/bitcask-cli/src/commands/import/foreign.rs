@@ -2,7 +2,6 @@
 
 use std::ops::ControlFlow;
 use std::path::Path;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use super::fresh;
 use super::load::Loader;
@@ -11,6 +10,7 @@ use crate::cli::{self, Source};
 use crate::failure::Failure;
 use crate::pace::Pace;
 use crate::terminal::{Progress, interrupted, listen_for_interrupts};
+use crate::time::now_ms;
 use crate::{redis, riak};
 
 /// Bytes between two looks at the bar and the clock.
@@ -104,7 +104,6 @@ pub(super) fn riak(context: &Context, args: &cli::Import) -> Result<Imported, Fa
             ("undecoded keys", report.undecoded_keys),
         ],
         notices: report.notices,
-        notices_left_out: report.notices_left_out,
         is_partial: lost > 0,
     })
 }
@@ -131,30 +130,20 @@ fn nothing_imported() -> Failure {
     Failure::interrupted("nothing was imported")
 }
 
-pub(super) fn redis(context: &Context, args: &cli::Import) -> Result<Imported, Failure> {
-    let options = redis::Options { databases: args.redis_db, now_ms: now_ms() };
-    let mut report = redis::Report::default();
-    if args.from == Source::Aof {
-        aof(context, args, &options, &mut report)?;
-    } else {
-        rdb(context, args, &options, &mut report)?;
-    }
-    Ok(redis_imported(args, report))
+fn redis_options(args: &cli::Import) -> redis::Options {
+    redis::Options { databases: args.redis_db, now_ms: now_ms() }
 }
 
-fn aof(
-    context: &Context,
-    args: &cli::Import,
-    options: &redis::Options,
-    report: &mut redis::Report,
-) -> Result<(), Failure> {
+pub(super) fn aof(context: &Context, args: &cli::Import) -> Result<Imported, Failure> {
+    let mut report = redis::Report::default();
     let files = redis::Files::aof(path(args)?).map_err(redis_failure)?;
     listen_for_interrupts()?;
     // Commands speak of what was there before them, and of keys that have expired by now.
     let damage = fresh::make(context, |db| {
         let mut loader = Loader::new(db);
         let mut watch = watch(context, args, files.bytes());
-        let result = redis::import_aof(files, options, &mut loader, report, &mut watch);
+        let result =
+            redis::import_aof(files, &redis_options(args), &mut loader, &mut report, &mut watch);
         loader.flush()?;
         match result {
             Ok(()) => Ok(None),
@@ -165,22 +154,19 @@ fn aof(
     })?;
     match damage {
         Some(e) => Err(redis_failure(e).advise("what came before this is imported")),
-        None => Ok(()),
+        None => Ok(redis_imported(args, report)),
     }
 }
 
-fn rdb(
-    context: &Context,
-    args: &cli::Import,
-    options: &redis::Options,
-    report: &mut redis::Report,
-) -> Result<(), Failure> {
+pub(super) fn rdb(context: &Context, args: &cli::Import) -> Result<Imported, Failure> {
+    let mut report = redis::Report::default();
     let files = redis::Files::rdb(path(args)?).map_err(redis_failure)?;
     listen_for_interrupts()?;
-    let answer = context.write(true, |db| {
+    context.write(true, |db| {
         let mut loader = Loader::new(db);
         let mut watch = watch(context, args, files.bytes());
-        let result = redis::import_rdb(files, options, &mut loader, report, &mut watch);
+        let result =
+            redis::import_rdb(files, &redis_options(args), &mut loader, &mut report, &mut watch);
         // What was given before an error stands.
         loader.flush()?;
         match result {
@@ -191,8 +177,8 @@ fn rdb(
             }
             Err(e) => Err(redis_failure(e)),
         }
-    });
-    answer.map(drop)
+    })?;
+    Ok(redis_imported(args, report))
 }
 
 fn watch(context: &Context, args: &cli::Import, bytes: u64) -> impl FnMut(u64) -> ControlFlow<()> {
@@ -223,11 +209,7 @@ fn redis_imported(args: &cli::Import, report: redis::Report) -> Imported {
     ] {
         for (name, count) in counts {
             let what = format!("{count} {kind} {name} were left out");
-            notices.push(crate::incoming::Notice {
-                place: args.path.display().to_string(),
-                offset: None,
-                what,
-            });
+            notices.add(&args.path.display().to_string(), None, what);
         }
     }
     let other_keys = others(&report.other_types);
@@ -241,12 +223,6 @@ fn redis_imported(args: &cli::Import, report: redis::Report) -> Imported {
             ("other databases", others(&report.other_databases)),
         ],
         notices,
-        notices_left_out: report.notices_dropped,
         is_partial: false,
     }
-}
-
-fn now_ms() -> u64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(u64::MAX)
 }

@@ -1,11 +1,10 @@
 //! Changes into a store, many at a time.
 
-use std::time::{Duration, UNIX_EPOCH};
-
-use bitcask::{Bitcask, Expiry, WriteBatch};
+use bitcask::{Bitcask, WriteBatch};
 
 use crate::incoming::Incoming;
 use crate::redis::{self, Current, Target};
+use crate::time;
 
 /// Changes and bytes gathered before they are written.
 const COUNT_MAX: usize = 1000;
@@ -28,7 +27,7 @@ impl<'a> Loader<'a> {
         match change {
             Incoming::Put { key, value, expires_ms } => {
                 self.bytes += key.len() + value.len();
-                self.batch.put_with(key, value, expiry(expires_ms));
+                self.batch.put_with(key, value, time::expiry(expires_ms));
             }
             Incoming::Delete { key } => {
                 self.bytes += key.len();
@@ -46,23 +45,12 @@ impl<'a> Loader<'a> {
     }
 }
 
-fn expiry(expires_ms: Option<u64>) -> Expiry {
-    let time = expires_ms.and_then(|ms| UNIX_EPOCH.checked_add(Duration::from_millis(ms)));
-    time.map_or(Expiry::Never, Expiry::At)
-}
-
-fn ms(expiry: Expiry) -> Option<u64> {
-    let Expiry::At(time) = expiry else { return None };
-    let since = time.duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).ok()
-}
-
 impl Target for Loader<'_> {
     fn get(&mut self, key: &[u8]) -> bitcask::Result<Option<Current>> {
         self.flush()?;
         let snapshot = self.db.snapshot()?;
         let Some(value) = snapshot.get(key)? else { return Ok(None) };
-        let expires_ms = snapshot.expires_at(key)?.and_then(ms);
+        let expires_ms = snapshot.expires_at(key)?.and_then(time::expires_ms);
         Ok(Some(Current { value: value.into_vec(), expires_ms }))
     }
 
@@ -90,7 +78,7 @@ impl Target for Loader<'_> {
         let snapshot = self.db.snapshot()?;
         for entry in &snapshot {
             let (key, value) = entry?;
-            if let Some(expires_ms) = snapshot.expires_at(&key)?.and_then(ms) {
+            if let Some(expires_ms) = snapshot.expires_at(&key)?.and_then(time::expires_ms) {
                 let current = Current { value: value.into_vec(), expires_ms: Some(expires_ms) };
                 self.take(change(key, current)?)?;
             }

@@ -12,9 +12,9 @@ use super::load::Loader;
 use super::noted::{Noted, State};
 use super::rejects::Rejects;
 use super::{Answer, Context, Imported};
-use crate::cli::{self, Source};
+use crate::cli;
 use crate::failure::Failure;
-use crate::incoming::Incoming;
+use crate::incoming::{Incoming, Notices};
 use crate::output::{keys, to_stdout};
 use crate::pace::Pace;
 use crate::terminal::{Progress, Stdin, interrupted, listen_for_interrupts};
@@ -23,12 +23,11 @@ use crate::transfer::{self, Entry, Format, Item, Reader};
 /// How often it is written down how far an import is.
 const NOTE_EVERY: Duration = Duration::from_secs(2);
 
-pub(super) fn import(context: &Context, args: &cli::Import) -> Result<Imported, Failure> {
-    let format = match args.from {
-        Source::Csv => Format::Csv,
-        Source::Binary => Format::Binary,
-        _ => Format::Jsonl,
-    };
+pub(super) fn import(
+    context: &Context,
+    args: &cli::Import,
+    format: Format,
+) -> Result<Imported, Failure> {
     let (mut noted, mut state) = (None, State::default());
     let cannot_read = |e| Failure::file("cannot read", &args.path, &e);
     let source = open(&args.path).map_err(cannot_read)?;
@@ -69,8 +68,10 @@ pub(super) fn import(context: &Context, args: &cli::Import) -> Result<Imported, 
     let broke_off = ended?;
     let imported = Imported {
         counts: vec![("imported", state.imported), ("rejected", state.rejected)],
-        notices_left_out: state.rejected.saturating_sub(rejects.told.len() as u64),
-        notices: rejects.told,
+        notices: Notices {
+            left_out: state.rejected.saturating_sub(rejects.told.len() as u64),
+            list: rejects.told,
+        },
         is_partial: state.rejected > 0,
     };
     if let Some(failure) = broke_off {
@@ -101,7 +102,7 @@ impl Import<'_> {
         rejects: &mut Rejects,
     ) -> Result<Option<Failure>, Failure> {
         let progress = Progress::new("importing", self.context.quiet || self.noted.is_none());
-        let mut pace = Pace::new(self.args.rate);
+        let pace = Pace::new(self.args.rate);
         let start = state.position.offset;
         let mut loader = Loader::new(self.db);
         let mut noted = Instant::now();

@@ -50,7 +50,7 @@ fn a_log_torn_anywhere_gives_what_was_whole_and_says_so() {
 
         let is_torn = ![0, first.len(), whole.len()].contains(&len);
         let begin = if len > first.len() { first.len() } else { 0 };
-        let notices = &done.report.notices;
+        let notices = &done.report.notices.list;
         assert_eq!(notices.len(), usize::from(is_torn), "{len}");
         if is_torn {
             assert_eq!(
@@ -80,10 +80,10 @@ fn a_transaction_is_done_as_a_whole_or_not_at_all() {
     let done = import(&begun);
     done.result.as_ref().unwrap();
     assert_eq!(done.keys(), "a=1");
-    assert_eq!(done.report.notices[0].offset, Some(commands("SET a 1").len() as u64));
-    assert!(done.report.notices[0].what.starts_with("the last transaction is not whole"));
+    assert_eq!(done.report.notices.list[0].offset, Some(commands("SET a 1").len() as u64));
+    assert!(done.report.notices.list[0].what.starts_with("the last transaction is not whole"));
     let done = import(&begun[..begun.len() - 1]);
-    assert_eq!((done.keys().as_str(), done.report.notices.len()), ("a=1", 1));
+    assert_eq!((done.keys().as_str(), done.report.notices.list.len()), ("a=1", 1));
 
     for wrong in ["EXEC", "MULTI\nMULTI"] {
         assert!(import(&commands(wrong)).error().ends_with("MULTI and EXEC are not in pairs"));
@@ -133,6 +133,6 @@ fn a_length_costs_no_more_than_what_is_there() {
     {
         let done = import(claim.as_bytes());
         done.result.unwrap();
-        assert_eq!(done.report.notices.len(), 1);
+        assert_eq!(done.report.notices.list.len(), 1);
     }
 }

@@ -12,15 +12,15 @@ fn import(bytes: &[u8], databases: Databases) -> Done {
 fn check(lines: &str, keys: &str) {
     let done = import(&commands(lines), Databases::One(0));
     assert_eq!(done.keys(), keys, "{lines}");
-    assert_eq!(done.report.notices, [], "{lines}");
+    assert_eq!(done.report.notices.list, [], "{lines}");
 }
 
 /// What commands leave behind of which the last is not carried out, and why.
 fn refuse(lines: &str, keys: &str, what: &str) {
     let done = import(&commands(lines), Databases::One(0));
     assert_eq!(done.keys(), keys, "{lines}");
-    let [notice] = done.report.notices.as_slice() else {
-        panic!("{lines}: {:?}", done.report.notices)
+    let [notice] = done.report.notices.list.as_slice() else {
+        panic!("{lines}: {:?}", done.report.notices.list)
     };
     assert!(notice.what.contains(what), "{lines}: {}", notice.what);
     assert_eq!(done.report.other_commands.len(), 1, "{lines}");
@@ -163,7 +163,7 @@ fn databases_are_kept_apart() {
     // The values that came from another database are not known.
     let done = import(&commands(lines), Databases::One(0));
     assert_eq!(done.keys(), "a=0");
-    assert_eq!(done.report.notices.len(), 2);
+    assert_eq!(done.report.notices.list.len(), 2);
     assert_eq!(done.report.other_databases["1"], 4);
     let other = "SET a 0\nSELECT 1\nFLUSHDB\nDEL a\nSWAPDB 1 2";
     assert_eq!(import(&commands(other), Databases::One(0)).keys(), "a=0");
@@ -179,7 +179,7 @@ fn commands_on_other_types_are_counted_by_name() {
     let counts = [("LPUSH", 1), ("PUBLISH", 1), ("RPUSH", 2)];
     let counts = counts.map(|(name, count)| (name.to_owned(), count));
     assert_eq!(done.report.other_commands, counts.into());
-    assert_eq!((done.report.commands, done.report.notices.len()), (0, 0));
+    assert_eq!((done.report.commands, done.report.notices.list.len()), (0, 0));
 }
 
 #[test]

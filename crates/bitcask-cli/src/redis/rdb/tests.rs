@@ -325,9 +325,9 @@ fn a_key_too_long_for_the_store_is_left_out_with_a_notice() {
     let done = import(&new().put(&"k".repeat(65_536), "1").put("b", "2").end());
     done.result.as_ref().unwrap();
     assert_eq!(done.keys(), "b=2");
-    assert_eq!(done.report.notices[0].offset, Some(9));
+    assert_eq!(done.report.notices.list[0].offset, Some(9));
     let done = build::import_rdb(&new().put(&"k".repeat(65_535), "1").end(), Databases::All);
-    assert_eq!((done.keys().as_str(), done.report.notices.len()), ("", 1));
+    assert_eq!((done.keys().as_str(), done.report.notices.list.len()), ("", 1));
 }
 
 #[test]

@@ -129,8 +129,8 @@ fn any_number_of_damaged_records_leaves_the_others() {
         let report = read(dir.put(1, &file, hint)).report;
         assert_eq!((report.values, report.damaged_places), (100, 100));
         assert_eq!(report.lost_keys, if hint { 100 } else { 0 });
-        assert_eq!(report.notices.len(), 100);
-        assert!(report.notices_left_out > 0);
+        assert_eq!(report.notices.list.len(), 100);
+        assert!(report.notices.left_out > 0);
     }
 }
 

@@ -117,7 +117,12 @@ fn undamaged_directories_of_the_newest_releases_come_in_without_a_word() {
         ]
         .contains(&fixture.name.as_str())
         {
-            assert_eq!((report.notices.len(), report.damaged_places), (0, 0), "{}", fixture.name);
+            assert_eq!(
+                (report.notices.list.len(), report.damaged_places),
+                (0, 0),
+                "{}",
+                fixture.name
+            );
             assert_eq!((report.values, report.tombstones), (sum("value"), sum("tombstone-v2")));
             assert_eq!(report.tombstones_doubtful, 0);
         }
@@ -156,7 +161,7 @@ fn torn_tails_are_told_with_and_without_a_hint_file() {
 #[test]
 fn a_damaged_hint_file_is_not_trusted() {
     let outcome = Fixture::of("hint-bitflip").read();
-    assert_eq!(outcome.report.notices.len(), 1);
+    assert_eq!(outcome.report.notices.list.len(), 1);
     outcome.says("3.bitcask.hint", "wrong CRC");
 }
 

@@ -171,7 +171,7 @@ fn damaged_data_and_hint_files_give_nothing_new_and_hide_nothing() {
             let outcome = truth.read_with(&changed);
             truth.check_values(&outcome, &case);
             let strange = (truth.wrong(&outcome), truth.missing(&outcome));
-            let told = !outcome.report.notices.is_empty();
+            let told = !outcome.report.notices.list.is_empty();
             // A file cut between two records is whole to one who has no hint file.
             let unseen = what.contains("cut") && !complete_hints(&truth, &changed);
             assert!(told || unseen || strange == (0, 0), "{case}: {strange:?} without a word");
@@ -198,7 +198,8 @@ fn whole_hint_files_keep_damage_from_bringing_anything_back() {
             let case = format!("{name} {n}: {file} {kind}");
             let outcome = truth.read_with(&BTreeMap::from([(file, Some(bytes))]));
             truth.check_values(&outcome, &case);
-            let told = outcome.report.notices.iter().any(|n| n.what.contains("about other data"));
+            let told =
+                outcome.report.notices.list.iter().any(|n| n.what.contains("about other data"));
             foreign += usize::from(told);
             assert!(told || truth.wrong(&outcome) == 0, "{case}: stale: {:#?}", outcome.report);
             let lost = truth.missing(&outcome);

@@ -63,7 +63,7 @@ impl Outcome {
 
     #[track_caller]
     pub(super) fn says(&self, place: &str, what: &str) {
-        let notices = &self.report.notices;
+        let notices = &self.report.notices.list;
         let said = notices.iter().any(|n| n.place == place && n.what.contains(what));
         assert!(said, "{place}: {what}: {notices:#?}");
     }
