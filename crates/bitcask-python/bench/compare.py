@@ -64,36 +64,26 @@ class Engine:
         self.db.close()
 
 
-class OurJson(Engine):
+class Ours(Engine):
     name = "bitcask"
+    codec = "json"
 
     def open(self, path):
         from bitcask import Bitcask
 
-        self.db = Bitcask(path)
+        self.db = Bitcask(path, codec=self.codec)
         self.put, self.get = self.db.put, self.db.get
 
 
-class OurPickle(Engine):
+class OurPickle(Ours):
     name = "bitcask, pickle"
-    values = "pickle"
-
-    def open(self, path):
-        from bitcask import Bitcask
-
-        self.db = Bitcask(path, codec="pickle")
-        self.put, self.get = self.db.put, self.db.get
+    values = codec = "pickle"
 
 
-class OurBytes(Engine):
+class OurBytes(Ours):
     name = "bitcask, raw"
     values = "bytes"
-
-    def open(self, path):
-        from bitcask import Bitcask
-
-        self.db = Bitcask(path, codec="raw")
-        self.put, self.get = self.db.put, self.db.get
+    codec = "raw"
 
 
 class DiskCache(Engine):
@@ -161,23 +151,24 @@ class Lmdb(Engine):
             return tx.get(key.encode())
 
 
-class OurBatches(Engine):
+class OurBatches(OurBytes):
     name = "bitcask, raw, batches"
     values = "bytes, 1,000 at a time"
 
     def open(self, path):
-        from bitcask import Bitcask
+        super().open(path)
+        self.batch, self.count = self.db.batch(), 0
+        self.put = self.add
 
-        self.db = Bitcask(path, codec="raw")
-        self.batch, self.get = self.db.batch(), self.db.get
-
-    def put(self, key, value):
+    def add(self, key, value):
         self.batch.put(key, value)
-        if len(self.batch) == 1000:
-            self.batch.write()
+        self.count += 1
+        if self.count == 1000:
+            self.flush()
 
     def flush(self):
         self.batch.write()
+        self.count = 0
 
 
 class LmdbBatches(Engine):
@@ -249,7 +240,7 @@ class Plyvel(Engine):
 
 
 ENGINES = [
-    OurJson,
+    Ours,
     DiskCache,
     DbmSqlite,
     OurPickle,
@@ -261,7 +252,7 @@ ENGINES = [
     OurBatches,
     LmdbBatches,
 ]
-OURS = {ours.values: ours.name for ours in (OurJson, OurPickle, OurBytes, OurBatches)}
+OURS = {ours.values: ours.name for ours in (Ours, OurPickle, OurBytes, OurBatches)}
 
 
 def anonymous_memory():

@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bitcask::{Expiry, WriteBatch};
+use bitcask::WriteBatch;
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 
@@ -17,11 +17,29 @@ use crate::store::Store;
 pub(crate) struct Batch {
     shared: Arc<Shared>,
     /// None once the batch is over.
-    changes: Mutex<Option<WriteBatch>>,
+    changes: Mutex<Option<Changes>>,
+}
+
+#[derive(Default)]
+struct Changes {
+    batch: WriteBatch,
+    /// Of keys and values.
+    bytes: usize,
+}
+
+/// With so many changes, or bytes, it costs no more to write them than to gather more.
+const COUNT_ENOUGH: usize = 1000;
+const BYTES_ENOUGH: usize = 1 << 20;
+
+impl Changes {
+    fn clear(&mut self) {
+        self.batch.clear();
+        self.bytes = 0;
+    }
 }
 
 impl Batch {
-    fn change<T>(&self, py: Python<'_>, f: impl FnOnce(&mut WriteBatch) -> T) -> PyResult<T> {
+    fn change<T>(&self, py: Python<'_>, f: impl FnOnce(&mut Changes) -> T) -> PyResult<T> {
         self.shared.check_open(py)?;
         let changed = {
             let changes = self.changes.lock_py_attached(py);
@@ -35,8 +53,8 @@ impl Batch {
 impl Batch {
     #[new]
     fn new(py: Python<'_>, store: &Store) -> PyResult<Self> {
-        store.check_writable(py)?;
-        Ok(Self { shared: store.shared().clone(), changes: Mutex::new(Some(WriteBatch::new())) })
+        store.shared().writer(py)?;
+        Ok(Self { shared: store.shared().clone(), changes: Mutex::new(Some(Changes::default())) })
     }
 
     /// Stores `value` under `key` when the batch is written; `ttl` counts from then on.
@@ -49,18 +67,22 @@ impl Batch {
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
         let name = self::key(key)?;
-        let expiry: Expiry = expiry(ttl)?;
+        let expiry = expiry(ttl)?;
         let value = self.shared.codec.encode(name.as_bytes(), value)?;
-        self.change(py, |batch| {
-            batch.put_with(name.as_bytes(), value.as_bytes(), expiry);
+        let (name, value) = (name.as_bytes(), value.as_bytes());
+        self.change(py, |changes| {
+            changes.batch.put_with(name, value, expiry);
+            changes.bytes += name.len() + value.len();
         })
     }
 
     /// Deletes `key`, if it is there, when the batch is written.
     fn delete(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<()> {
         let name = self::key(key)?;
-        self.change(py, |batch| {
-            batch.delete(name.as_bytes());
+        let name = name.as_bytes();
+        self.change(py, |changes| {
+            changes.batch.delete(name);
+            changes.bytes += name.len();
         })
     }
 
@@ -78,27 +100,43 @@ impl Batch {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        self.change(py, |batch| batch.len())
+        self.change(py, |changes| changes.batch.len())
+    }
+
+    /// Whether who gathers many changes had better write these.
+    fn _is_enough(&self, py: Python<'_>) -> PyResult<bool> {
+        self.change(py, |changes| {
+            changes.batch.len() >= COUNT_ENOUGH || changes.bytes >= BYTES_ENOUGH
+        })
     }
 
     /// Forgets all changes, to be filled anew.
     fn clear(&self, py: Python<'_>) -> PyResult<()> {
-        self.change(py, WriteBatch::clear)
+        self.change(py, Changes::clear)
     }
 
-    /// Makes all changes, or none of them, and empties the batch, which can be filled anew.
+    /// Makes all changes, or none of them, and empties the batch, which can be filled anew. After an error it is as it was.
     fn write(&self, py: Python<'_>) -> PyResult<()> {
-        let batch = self.change(py, std::mem::take)?;
-        let written = self.shared.write(py, |db| db.write(&batch));
-        if written.is_err() {
-            // To be tried again.
-            let _kept = self.change(py, |changes| *changes = batch);
-        }
-        written
+        let db = self.shared.writer(py)?;
+        // Held meanwhile: what another thread adds is added behind, and not forgotten.
+        let written = {
+            let changes = self.changes.lock_py_attached(py);
+            let mut changes = changes.unwrap_or_else(PoisonError::into_inner);
+            changes.as_mut().map(|changes| {
+                py.detach(|| db.write(&changes.batch))?;
+                changes.clear();
+                Ok(())
+            })
+        };
+        let written: bitcask::Result<()> = written.ok_or_else(|| error::over(py, "batch"))?;
+        written.map_err(|e| self.shared.failure(py, &e))
     }
 
     /// Ends the batch; what was not written is forgotten.
     fn discard(&self, py: Python<'_>) {
+        if self.shared.is_inherited() {
+            return;
+        }
         let mut changes = self.changes.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
         *changes = None;
     }

@@ -9,7 +9,7 @@ use pyo3::types::{PyBytes, PyString};
 
 use crate::error;
 use crate::json;
-use crate::key::bytes_like;
+use crate::key::as_bytes;
 
 const MARK_BYTES: u8 = 1;
 const MARK_STR: u8 = 2;
@@ -95,6 +95,15 @@ impl Codec {
             Self::Raw => "raw",
             Self::Calls(calls) => calls.name,
         }
+    }
+
+    /// The functions of Python that it calls.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = &Py<PyAny>> {
+        let functions = match self {
+            Self::Calls(calls) => Some([&calls.dumps, &calls.loads]),
+            _ => None,
+        };
+        functions.into_iter().flatten()
     }
 
     /// Whether a number is stored as its decimal digits and nothing else.
@@ -201,14 +210,6 @@ fn marked<'py>(mark: u8, bytes: &[u8]) -> Encoded<'py> {
     value.push(mark);
     value.extend_from_slice(bytes);
     Encoded::Made(value)
-}
-
-/// The bytes of a value that is bytes, or like them.
-fn as_bytes<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
-    match value.cast::<PyBytes>() {
-        Ok(bytes) => Ok(Some(bytes.clone())),
-        Err(_) => bytes_like(value),
-    }
 }
 
 fn type_name(value: &Bound<'_, PyAny>) -> String {

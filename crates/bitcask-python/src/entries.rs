@@ -16,6 +16,8 @@ use crate::shared::{Shared, Tied};
 /// Entries fetched at a time: at first, and at most. A loop that ends early has not read much in vain.
 const FETCHED_MIN: usize = 8;
 const FETCHED_MAX: usize = 256;
+/// Entries looked at for it, before signals are.
+const EXAMINED_MAX: usize = 1 << 14;
 /// Bytes of values after which no more entries are fetched for now.
 const FETCHED_BYTES_MAX: usize = 1 << 20;
 
@@ -81,8 +83,8 @@ impl Selection {
         Err(error::invalid(py, text))
     }
 
-    pub(crate) fn bounds(&self) -> (Edge<&[u8]>, Edge<Vec<u8>>) {
-        let start = self.start.as_deref().unwrap_or_default().max(&self.prefix);
+    pub(crate) fn bounds(&self) -> (Edge<Vec<u8>>, Edge<Vec<u8>>) {
+        let start = self.start.as_ref().unwrap_or(&self.prefix).max(&self.prefix).clone();
         let ends = [self.end.clone(), end_of_prefix(&self.prefix)];
         let end = ends.into_iter().flatten().min();
         (Edge::Included(start), end.map_or(Edge::Unbounded, Edge::Excluded))
@@ -106,6 +108,7 @@ fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
 }
 
 enum Source {
+    /// In no order; of these, only those with a prefix.
     Any(Iter, Vec<u8>),
     Ascending(Range),
     Descending(Range),
@@ -115,13 +118,17 @@ enum Source {
 impl Source {
     fn next(&mut self) -> Option<bitcask::Result<(Vec<u8>, Value)>> {
         match self {
-            Self::Any(iter, prefix) => iter.find(|entry| match entry {
-                Ok((key, _)) => key.starts_with(prefix),
-                Err(_) => true,
-            }),
+            Self::Any(iter, _) => iter.next(),
             Self::Ascending(range) => range.next(),
             Self::Descending(range) => range.next_back(),
             Self::Listed(entries) => entries.next().map(Ok),
+        }
+    }
+
+    fn wants(&self, key: &[u8]) -> bool {
+        match self {
+            Self::Any(_, prefix) => key.starts_with(prefix),
+            _ => true,
         }
     }
 }
@@ -131,38 +138,49 @@ struct State {
     /// None at the end.
     source: Option<Source>,
     ready: VecDeque<(Vec<u8>, Value)>,
+    /// What came behind those.
+    error: Option<bitcask::Error>,
     left: u64,
     fetched_max: usize,
 }
 
 impl State {
-    fn next(&mut self, py: Python<'_>) -> bitcask::Result<Option<(Vec<u8>, Value)>> {
-        if self.ready.is_empty() && self.source.is_some() {
-            py.detach(|| self.fetch())?;
-        }
-        Ok(self.ready.pop_front())
-    }
-
-    fn fetch(&mut self) -> bitcask::Result<()> {
-        let Some(source) = &mut self.source else { return Ok(()) };
-        let mut bytes = 0;
-        while self.ready.len() < self.fetched_max && bytes < FETCHED_BYTES_MAX && self.left > 0 {
-            let Some(entry) = source.next() else {
-                // Ends the snapshot.
-                self.source = None;
-                return Ok(());
-            };
-            let entry = entry.inspect_err(|_| self.left = 0)?;
-            bytes += entry.1.len();
-            self.left -= 1;
-            self.ready.push_back(entry);
-        }
-        if self.left == 0 {
-            self.source = None;
+    /// Fetches some entries, or finds that among many there are none that are wanted.
+    fn fetch(&mut self) {
+        let Some(mut source) = self.source.take() else { return };
+        let (mut bytes, mut examined) = (0, 0);
+        while self.left > 0 {
+            let is_enough = self.ready.len() >= self.fetched_max || bytes >= FETCHED_BYTES_MAX;
+            if is_enough || examined >= EXAMINED_MAX {
+                self.source = Some(source);
+                break;
+            }
+            match source.next() {
+                Some(Ok((key, value))) => {
+                    examined += 1;
+                    if source.wants(&key) {
+                        bytes += value.len();
+                        self.left -= 1;
+                        self.ready.push_back((key, value));
+                    }
+                }
+                end => {
+                    self.error = end.and_then(Result::err);
+                    break;
+                }
+            }
         }
         self.fetched_max = (self.fetched_max * 2).min(FETCHED_MAX);
-        Ok(())
     }
+}
+
+/// What a look at the state finds.
+enum Next {
+    Entry((Vec<u8>, Value)),
+    Error(bitcask::Error),
+    /// Nothing yet.
+    Later,
+    End,
 }
 
 /// An iterator over keys, values, or both, as they were when it began.
@@ -183,20 +201,12 @@ impl Entries {
         snapshot: &Snapshot,
         selection: &Selection,
     ) -> bitcask::Result<Self> {
-        let source = if shared.is_ordered
-            && (selection.needs_order() || !selection.prefix.is_empty())
-        {
-            let (start, end) = selection.bounds();
-            let end = match &end {
-                Edge::Excluded(end) => Edge::Excluded(end.as_slice()),
-                _ => Edge::Unbounded,
-            };
-            let range = snapshot.range::<[u8]>((start, end))?;
-            if selection.is_reversed { Source::Descending(range) } else { Source::Ascending(range) }
-        } else if shared.is_ordered {
-            Source::Ascending(snapshot.range::<[u8]>(..)?)
-        } else {
+        let source = if !shared.is_ordered {
             Source::Any(snapshot.iter(), selection.prefix.clone())
+        } else if selection.is_reversed {
+            Source::Descending(snapshot.range::<Vec<u8>>(selection.bounds())?)
+        } else {
+            Source::Ascending(snapshot.range::<Vec<u8>>(selection.bounds())?)
         };
         Ok(Self::of_source(shared, what, source, selection.limit()))
     }
@@ -213,19 +223,46 @@ impl Entries {
 
     fn of_source(shared: Arc<Shared>, what: What, source: Source, left: u64) -> Self {
         let (source, ready) = (Some(source), VecDeque::new());
-        let state = State { source, ready, left, fetched_max: FETCHED_MIN };
+        let state = State { source, ready, error: None, left, fetched_max: FETCHED_MIN };
         Self { shared, what, state: Mutex::new(Tied::new(state)) }
     }
 
+    /// What is next, fetched if need be.
+    fn next(&self, py: Python<'_>) -> Next {
+        let state = self.state.lock_py_attached(py);
+        let mut state = state.unwrap_or_else(PoisonError::into_inner);
+        let Some(state) = state.get_mut() else { return Next::End };
+        if state.ready.is_empty() && state.source.is_some() {
+            py.detach(|| state.fetch());
+        }
+        match (state.ready.pop_front(), state.error.take()) {
+            (Some(entry), error) => {
+                state.error = error;
+                Next::Entry(entry)
+            }
+            (None, Some(e)) => Next::Error(e),
+            (None, None) if state.source.is_some() => Next::Later,
+            (None, None) => Next::End,
+        }
+    }
+
     fn next_entry(&self, py: Python<'_>) -> PyResult<Option<(Vec<u8>, Value)>> {
-        self.shared.check_open(py)?;
-        // Unlocked before an exception is made: that is Python, which may come back here.
-        let next = {
-            let state = self.state.lock_py_attached(py);
-            let mut state = state.unwrap_or_else(PoisonError::into_inner);
-            state.get_mut().map_or(Ok(None), |state| state.next(py))
-        };
-        next.map_err(|e| self.shared.failure(py, &e))
+        loop {
+            self.shared.check_open(py)?;
+            // Unlocked before an exception is made, or a signal handled: that is Python, which may come back here.
+            match self.next(py) {
+                Next::Entry(entry) => return Ok(Some(entry)),
+                Next::Error(e) => return Err(self.shared.failure(py, &e)),
+                Next::Later => py.check_signals()?,
+                Next::End => return Ok(None),
+            }
+        }
+    }
+
+    /// Whether the next one is there, or would have to be fetched.
+    fn has_ready(&self, py: Python<'_>) -> bool {
+        let state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        state.get().is_some_and(|state| !state.ready.is_empty())
     }
 
     /// After an entry is taken: what a codec does may come back here.
@@ -256,12 +293,14 @@ impl Entries {
         self.next_entry(py)?.map(|entry| self.object(py, entry)).transpose()
     }
 
-    /// Up to so many of what is next, as a list; an empty one at the end.
-    fn take<'py>(&self, py: Python<'py>, count: usize) -> PyResult<Bound<'py, PyList>> {
+    /// What was fetched and is next, as a list; an empty one at the end.
+    fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let taken = PyList::empty(py);
-        while taken.len() < count {
-            let Some(entry) = self.next_entry(py)? else { break };
+        while let Some(entry) = self.next_entry(py)? {
             taken.append(self.object(py, entry)?)?;
+            if !self.has_ready(py) {
+                break;
+            }
         }
         Ok(taken)
     }

@@ -3,7 +3,7 @@
 use std::path::Path;
 
 use bitcask::ErrorKind;
-use pyo3::exceptions::{PyException, PyMemoryError};
+use pyo3::exceptions::{PyException, PyMemoryError, PyRecursionError};
 use pyo3::prelude::*;
 use pyo3::sync::PyOnceLock;
 use pyo3::types::{PyBytes, PyType};
@@ -147,7 +147,10 @@ pub(crate) fn other_codec(py: Python<'_>, key: &[u8], codec: &str, found: Found)
 }
 
 fn is_about_value(py: Python<'_>, cause: &PyErr) -> bool {
-    cause.is_instance_of::<PyException>(py) && !cause.is_instance_of::<PyMemoryError>(py)
+    // How deep the caller is, and how much memory there is, is no fault of the value.
+    cause.is_instance_of::<PyException>(py)
+        && !cause.is_instance_of::<PyMemoryError>(py)
+        && !cause.is_instance_of::<PyRecursionError>(py)
 }
 
 /// The class of an exception, and its text.

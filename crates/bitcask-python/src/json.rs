@@ -4,10 +4,11 @@
 //! writes NaN, so that what comes back is something else or no JSON at all. Whatever is refused is named with its place
 //! in the value.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
+use std::ops::RangeInclusive;
 
 use pyo3::prelude::*;
-use pyo3::types::{PyBool, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
+use pyo3::types::{PyBool, PyBytes, PyDict, PyFloat, PyInt, PyList, PyString, PyTuple};
 
 use crate::error;
 
@@ -143,8 +144,15 @@ impl Writer {
         let start = self.out.borrow().len();
         self.push(b"{");
         let refused = RefCell::new(None);
+        let is_plain = dict.is_exact_instance_of::<PyDict>();
+        let (len, seen) = (dict.len(), Cell::new(0));
         let member = |key: Bound<'_, PyAny>, value: Bound<'_, PyAny>| {
-            let written = self.member(start, &key, &value, depth);
+            seen.set(seen.get() + 1);
+            let mut written = self.member(start, &key, &value, depth);
+            // Another thread may come in between. To walk on would be a panic.
+            if is_plain && written.is_ok() && (dict.len() != len || seen.get() > len) {
+                written = Err(Refused::new("the dict was changed while it was stored"));
+            }
             if let Err(e) = written {
                 *refused.borrow_mut() = Some(e);
                 // Any error ends the walk; this one is never seen.
@@ -152,7 +160,7 @@ impl Writer {
             }
             Ok(())
         };
-        let walked = if dict.is_exact_instance_of::<PyDict>() {
+        let walked = if is_plain {
             dict.locked_for_each(member)
         } else {
             // A subclass may have an order of its own.
@@ -199,6 +207,10 @@ impl Writer {
             }
             // Half of a surrogate pair has no UTF-8, but JSON has an escape for it.
             Err(_) => {
+                if has_pair(text)? {
+                    let why = "a string with both halves of a surrogate pair, which would come back as one character";
+                    return Err(Refused::new(why));
+                }
                 let encoder = text.py().import("json.encoder")?;
                 let quoted = encoder.getattr("py_encode_basestring_ascii")?.call1((text,))?;
                 self.push(
@@ -208,6 +220,18 @@ impl Writer {
             }
         }
     }
+}
+
+/// Whether one half of a surrogate pair stands before the other.
+fn has_pair(text: &Bound<'_, PyString>) -> PyResult<bool> {
+    let units = text.call_method1("encode", ("utf-32-be", "surrogatepass"))?;
+    let units = units.cast_into::<PyBytes>()?;
+    let (units, _) = units.as_bytes().as_chunks::<4>();
+    let is_half =
+        |unit: &[u8; 4], half: RangeInclusive<u32>| half.contains(&u32::from_be_bytes(*unit));
+    let mut pairs = units.iter().zip(units.iter().skip(1));
+    Ok(pairs
+        .any(|(first, second)| is_half(first, 0xd800..=0xdbff) && is_half(second, 0xdc00..=0xdfff)))
 }
 
 fn check_depth(depth: usize) -> Written {

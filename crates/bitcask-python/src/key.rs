@@ -21,18 +21,18 @@ pub(crate) fn key<'py>(key: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>>
     if let Ok(text) = key.cast::<PyString>() {
         return text.encode_utf8();
     }
-    if let Ok(bytes) = key.cast::<PyBytes>() {
-        return Ok(bytes.clone());
-    }
-    if let Some(bytes) = bytes_like(key)? {
+    if let Some(bytes) = as_bytes(key)? {
         return Ok(bytes);
     }
     let name = key.get_type().name()?;
     Err(PyTypeError::new_err(format!("keys are str or bytes, not {name}")))
 }
 
-/// A copy of what a `bytearray` or a `memoryview` holds.
-pub(crate) fn bytes_like<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+/// The bytes of something that is bytes; of a `bytearray` or a `memoryview`, a copy.
+pub(crate) fn as_bytes<'py>(value: &Bound<'py, PyAny>) -> PyResult<Option<Bound<'py, PyBytes>>> {
+    if let Ok(bytes) = value.cast::<PyBytes>() {
+        return Ok(Some(bytes.clone()));
+    }
     if !value.is_instance_of::<PyByteArray>() && !value.is_instance_of::<PyMemoryView>() {
         return Ok(None);
     }

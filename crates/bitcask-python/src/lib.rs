@@ -3,12 +3,14 @@
 //!
 //! - [`store`]: the store, [`snapshot`], [`entries`] (iterators), [`batch`], [`transaction`].
 //! - [`shared`]: what all of these hold, and what becomes of it when the store is closed or the process forks.
+//! - [`attended`]: long work that Ctrl-C can end.
 //! - [`key`], [`codec`], [`json`]: between Python's objects and the engine's bytes.
-//! - [`error`]: the engine's errors as exceptions. [`report`]: its reports as dicts.
+//! - [`options`]: what a store is opened with. [`error`]: the engine's errors as exceptions. [`report`]: its reports as dicts.
 //!
 //! The interpreter lock is released around everything that may wait: for the disk, for other writers, for a
 //! merge. A get is such a thing, too, where its page is not in memory. No thread of the engine ever needs the lock.
 
+mod attended;
 mod batch;
 mod codec;
 mod entries;

@@ -9,8 +9,8 @@ use pyo3::types::{PyBool, PyDict, PyString};
 
 use crate::error;
 
-/// The longest time to live, in seconds: some 30,000 years.
-const TTL_MAX: f64 = 1e12;
+/// The longest of times, in seconds: some 30,000 years.
+const SECONDS_MAX: f64 = 1e12;
 
 /// The engine's options from a dict that has only what differs from the defaults.
 pub(crate) fn options(given: &Bound<'_, PyDict>) -> PyResult<Options> {
@@ -61,9 +61,6 @@ fn index(value: &Bound<'_, PyAny>) -> PyResult<Index> {
 }
 
 fn compression(value: &Bound<'_, PyAny>) -> PyResult<Compression> {
-    if value.is_none() {
-        return Ok(Compression::None);
-    }
     if let Ok((name, level)) = value.extract::<(String, i32)>()
         && name == "zstd"
     {
@@ -140,10 +137,10 @@ fn duration(value: &Bound<'_, PyAny>, name: &str) -> PyResult<Duration> {
             }
         },
     };
-    let fits = (0.0..=TTL_MAX).contains(&seconds);
+    let fits = (0.0..=SECONDS_MAX).contains(&seconds);
     let duration = Duration::try_from_secs_f64(seconds).ok().filter(|_| fits);
     duration.ok_or_else(|| {
-        let text = format!("{name} is from 0 to {TTL_MAX:e} seconds, not {seconds}");
+        let text = format!("{name} is from 0 to {SECONDS_MAX:e} seconds, not {seconds}");
         error::invalid(value.py(), text)
     })
 }

@@ -5,13 +5,15 @@
 //! refused, and when it is dropped the engine is not touched, but left where it is.
 
 use std::mem::ManuallyDrop;
+use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use bitcask::{Bitcask, ErrorKind, ReadOnly, Snapshot};
+use bitcask::{Bitcask, ErrorKind, ReadOnly, Snapshot, Value};
 use pyo3::prelude::*;
 
+use crate::attended::attended;
 use crate::codec::Codec;
 use crate::error;
 use crate::key::KeyType;
@@ -106,7 +108,7 @@ pub(crate) enum Handle {
 }
 
 impl Handle {
-    pub(crate) fn get(&self, key: &[u8]) -> bitcask::Result<Option<bitcask::Value>> {
+    pub(crate) fn get(&self, key: &[u8]) -> bitcask::Result<Option<Value>> {
         match self {
             Self::Writer(db) => db.get(key),
             Self::Reader(db) => db.get(key),
@@ -137,6 +139,8 @@ pub(crate) struct Shared {
     origin: Origin,
     /// Empty once the store is closed. Never held while anything waits.
     slot: RwLock<Tied<Handle>>,
+    /// Held while the store is closed: who closes it once more returns when that is done.
+    closing: Mutex<()>,
 }
 
 impl Shared {
@@ -148,7 +152,8 @@ impl Shared {
         handle: Handle,
     ) -> Arc<Self> {
         let slot = RwLock::new(Tied::new(handle));
-        let shared = Arc::new(Self { path, codec, keys, is_ordered, origin: Origin::here(), slot });
+        let (origin, closing) = (Origin::here(), Mutex::new(()));
+        let shared = Arc::new(Self { path, codec, keys, is_ordered, origin, slot, closing });
         let mut stores = stores();
         stores.retain(|store| store.strong_count() > 0);
         stores.push(Arc::downgrade(&shared));
@@ -185,11 +190,50 @@ impl Shared {
         py: Python<'_>,
         f: impl FnOnce(&Bitcask) -> bitcask::Result<T> + Send,
     ) -> PyResult<T> {
-        let Handle::Writer(db) = self.handle(py)? else {
-            return Err(error::read_only(py, &self.path));
-        };
+        let db = self.writer(py)?;
         let done = py.detach(move || f(&db));
         done.map_err(|e| self.failure(py, &e))
+    }
+
+    /// Does something long. It says whether it was stopped before its end, which Ctrl-C does, and `close`.
+    pub(crate) fn attended<T: Send>(
+        &self,
+        py: Python<'_>,
+        work: impl FnOnce(&dyn Fn() -> ControlFlow<()>) -> bitcask::Result<(bool, T)> + Send,
+    ) -> PyResult<T> {
+        let (done, raised) = attended(py, |go_on| work(go_on));
+        raised.map_or(Ok(()), Err)?;
+        match done {
+            Ok((true, _)) => Err(error::closed(py, &self.path)),
+            Ok((false, report)) => Ok(report),
+            Err(e) => Err(self.failure(py, &e)),
+        }
+    }
+
+    /// The handle, if the store is open to write.
+    pub(crate) fn writer(&self, py: Python<'_>) -> PyResult<Bitcask> {
+        // Before the first of the forked child's hooks, too: a write there would be one into the parent's log.
+        if !self.origin.is_surely_here() {
+            return Err(error::forked(py, &self.path));
+        }
+        match self.handle(py)? {
+            Handle::Writer(db) => Ok(db),
+            Handle::Reader(_) => Err(error::read_only(py, &self.path)),
+        }
+    }
+
+    /// What Python gets for the value under a key: `default` if there is none.
+    pub(crate) fn decoded_or<'py>(
+        &self,
+        py: Python<'py>,
+        key: &[u8],
+        value: Option<Value>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyAny>> {
+        match value {
+            Some(value) => self.codec.decode(py, key, &value),
+            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
+        }
     }
 
     /// The handle, which another thread may close at any time.
@@ -230,6 +274,7 @@ impl Shared {
             return Ok(());
         }
         let closed = py.detach(|| {
+            let _closing = self.closing.lock().unwrap_or_else(PoisonError::into_inner);
             let handle = self.slot.write().unwrap_or_else(PoisonError::into_inner).take();
             handle.map_or(Ok(()), |handle| handle.close())
         });
@@ -238,5 +283,16 @@ impl Shared {
 
     fn slot(&self) -> RwLockReadGuard<'_, Tied<Handle>> {
         self.slot.read().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A store that was not closed is now, which waits for the disk.
+impl Drop for Shared {
+    fn drop(&mut self) {
+        let slot = self.slot.get_mut().unwrap_or_else(PoisonError::into_inner);
+        let origin = slot.origin;
+        let mut open = slot.take().map(|handle| Tied { value: Some(handle), origin });
+        // Without the interpreter's lock; if there is no interpreter any more, at the end of this.
+        Python::try_attach(|py| py.detach(|| drop(open.take())));
     }
 }

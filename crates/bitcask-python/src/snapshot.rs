@@ -56,10 +56,8 @@ impl Snapshot {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let name = self::key(key)?;
-        match self.value(py, name.as_bytes())? {
-            Some(value) => self.shared.codec.decode(py, name.as_bytes(), &value),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
+        let value = self.value(py, name.as_bytes())?;
+        self.shared.decoded_or(py, name.as_bytes(), value, default)
     }
 
     fn __getitem__<'py>(
@@ -126,6 +124,9 @@ impl Snapshot {
     /// Whether the snapshot is over.
     #[getter]
     fn closed(&self) -> bool {
+        if self.shared.is_inherited() {
+            return true;
+        }
         let held = self.held.read().unwrap_or_else(PoisonError::into_inner);
         held.get().is_none() || self.shared.is_closed()
     }

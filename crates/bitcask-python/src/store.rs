@@ -1,12 +1,12 @@
 //! The store, as far as it is hot or needs the engine. `bitcask.Bitcask` builds on it.
 
 use std::ffi::OsStr;
-use std::ops::ControlFlow;
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::SystemTime;
 
 use bitcask::{Expiry, Value, VerifyOptions};
+use pyo3::gc::{PyTraverseError, PyVisit};
 use pyo3::prelude::*;
 use pyo3::types::{PyDict, PyInt, PyList};
 
@@ -28,11 +28,6 @@ pub(crate) struct Store {
 impl Store {
     pub(crate) fn shared(&self) -> &Arc<Shared> {
         &self.shared
-    }
-
-    pub(crate) fn check_writable(&self, py: Python<'_>) -> PyResult<()> {
-        self.shared.check_open(py)?;
-        if self.is_read_only { Err(error::read_only(py, &self.shared.path)) } else { Ok(()) }
     }
 
     fn value(&self, py: Python<'_>, key: &[u8]) -> PyResult<Option<Value>> {
@@ -107,6 +102,15 @@ impl Store {
         Ok(Self { shared, is_read_only: read_only })
     }
 
+    /// For the garbage collector: a codec's functions may hold the object that holds the store.
+    fn __traverse__(&self, visit: PyVisit<'_>) -> Result<(), PyTraverseError> {
+        // What several own, one of them would be thought to own alone.
+        if Arc::strong_count(&self.shared) == 1 {
+            self.shared.codec.functions().try_for_each(|function| visit.call(function))?;
+        }
+        Ok(())
+    }
+
     /// The value stored under `key`, or `default` if there is none.
     ///
     /// >>> db.put("ann", {"age": 31})
@@ -124,10 +128,8 @@ impl Store {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let name = self::key(key)?;
-        match self.value(py, name.as_bytes())? {
-            Some(value) => self.shared.codec.decode(py, name.as_bytes(), &value),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
+        let value = self.value(py, name.as_bytes())?;
+        self.shared.decoded_or(py, name.as_bytes(), value, default)
     }
 
     fn __getitem__<'py>(
@@ -178,7 +180,7 @@ impl Store {
     }
 
     fn __len__(&self, py: Python<'_>) -> PyResult<usize> {
-        let len = self.shared.with(py, |handle| match handle {
+        let len = self.shared.detached(py, |handle| match handle {
             Handle::Writer(db) => db.len(),
             Handle::Reader(db) => Ok(db.len()),
         })?;
@@ -355,28 +357,36 @@ impl Store {
     }
 
     fn _merge<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut signal = None;
-        let report = self.shared.write(py, |db| db.merge_with(|_| go_on(&mut signal)))?;
-        signal.map_or(Ok(()), Err)?;
+        let db = self.shared.writer(py)?;
+        let report = self.shared.attended(py, |go_on| {
+            let report = db.merge_with(|_| go_on())?;
+            Ok((report.stopped, report))
+        })?;
         report::of_merge(py, &report)
     }
 
     fn _verify<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyDict>> {
-        let mut signal = None;
+        let handle = self.shared.handle(py)?;
         let how = VerifyOptions::new();
-        let report = self.shared.detached(py, |handle| match handle {
-            Handle::Writer(db) => db.verify_with(&how, |_| go_on(&mut signal)),
-            Handle::Reader(db) => db.verify_with(&how, |_| go_on(&mut signal)),
+        let report = self.shared.attended(py, |go_on| {
+            let report = match &handle {
+                Handle::Writer(db) => db.verify_with(&how, |_| go_on()),
+                Handle::Reader(db) => db.verify_with(&how, |_| go_on()),
+            }?;
+            Ok((report.stopped, report))
         })?;
-        signal.map_or(Ok(()), Err)?;
         report::of_verify(py, &report)
     }
 
     fn _checkpoint<'py>(&self, py: Python<'py>, path: PathBuf) -> PyResult<Bound<'py, PyDict>> {
-        let mut signal = None;
-        let report =
-            self.shared.write(py, |db| db.checkpoint_with(&path, |_| go_on(&mut signal)))?;
-        signal.map_or(Ok(()), Err)?;
+        let handle = self.shared.handle(py)?;
+        let report = self.shared.attended(py, |go_on| {
+            let report = match &handle {
+                Handle::Writer(db) => db.checkpoint_with(&path, |_| go_on()),
+                Handle::Reader(db) => db.checkpoint_with(&path, |_| go_on()),
+            }?;
+            Ok((report.stopped, report))
+        })?;
         report::of_checkpoint(py, &report)
     }
 
@@ -437,17 +447,5 @@ pub(crate) fn seconds_left(expiry: Expiry) -> Option<f64> {
         }
         Expiry::After(left) => Some(left.as_secs_f64()),
         Expiry::Never => None,
-    }
-}
-
-/// Whether to go on with something long: not if somebody pressed Ctrl-C, or the interpreter is gone.
-fn go_on(signal: &mut Option<PyErr>) -> ControlFlow<()> {
-    match Python::try_attach(|py| py.check_signals()) {
-        Some(Ok(())) => ControlFlow::Continue(()),
-        Some(Err(e)) => {
-            *signal = Some(e);
-            ControlFlow::Break(())
-        }
-        None => ControlFlow::Break(()),
     }
 }

@@ -2,7 +2,6 @@
 //!
 //! One attempt. To begin again after a conflict is Python's part, because what runs again is Python.
 
-use std::ops::Bound as Edge;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bitcask::Value;
@@ -13,7 +12,7 @@ use crate::entries::{Entries, Selection, What};
 use crate::error;
 use crate::key::key;
 use crate::options::expiry;
-use crate::shared::{Handle, Shared, Tied};
+use crate::shared::{Shared, Tied};
 use crate::store::Store;
 
 type Engine = bitcask::Transaction<'static>;
@@ -57,9 +56,7 @@ impl Transaction {
     #[new]
     fn new(py: Python<'_>, store: &Store) -> PyResult<Self> {
         let shared = store.shared().clone();
-        let Handle::Writer(db) = shared.handle(py)? else {
-            return Err(error::read_only(py, &shared.path));
-        };
+        let db = shared.writer(py)?;
         let begun = py.detach(move || db.begin()).map_err(|e| shared.failure(py, &e))?;
         Ok(Self { shared, engine: Mutex::new(Tied::new(begun)) })
     }
@@ -73,10 +70,8 @@ impl Transaction {
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyAny>> {
         let name = self::key(key)?;
-        match self.value(py, name.as_bytes())? {
-            Some(value) => self.shared.codec.decode(py, name.as_bytes(), &value),
-            None => Ok(default.unwrap_or_else(|| py.None().into_bound(py))),
-        }
+        let value = self.value(py, name.as_bytes())?;
+        self.shared.decoded_or(py, name.as_bytes(), value, default)
     }
 
     fn __getitem__<'py>(
@@ -150,14 +145,7 @@ impl Transaction {
             let text = "a scan in a transaction needs the keys in order: open the store with index=\"ordered\"";
             return Err(error::invalid(py, text));
         }
-        let mut found = self.with(py, |engine| {
-            let (start, end) = selection.bounds();
-            let end = match &end {
-                Edge::Excluded(end) => Edge::Excluded(end.as_slice()),
-                _ => Edge::Unbounded,
-            };
-            engine.range::<[u8]>((start, end))
-        })?;
+        let mut found = self.with(py, |engine| engine.range::<Vec<u8>>(selection.bounds()))?;
         if reverse {
             found.reverse();
         }

@@ -1,7 +1,8 @@
-"""What tests share: stores in directories that are gone when the test ends."""
+"""What tests share: stores in directories that are gone when the test ends, and threads."""
 
 import subprocess
 import sys
+import threading
 
 import pytest
 
@@ -37,3 +38,23 @@ def python(tmp_path):
         return ran.stdout
 
     return run
+
+
+def run_all(*functions):
+    """Runs each in a thread, and raises what any of them raised."""
+    failures = []
+
+    def run(function):
+        try:
+            function()
+        except BaseException as e:
+            failures.append(e)
+
+    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join(60)
+        assert not thread.is_alive(), "a thread hangs"
+    if failures:
+        raise failures[0]

@@ -123,3 +123,36 @@ def test_opening_in_other_ways_and_closing_twice(path):
             await aio.Bitcask(path).get("a")
 
     run(main())
+
+
+def test_what_no_future_can_hold(path):
+    async def main():
+        async with aio.Bitcask(path) as db:
+            with pytest.raises(RuntimeError):
+                await db.transaction(lambda tx: next(iter(())))
+            await db.update(self=1, function=2)
+            assert await db.get_many(["self", "function"]) == [1, 2]
+
+    run(main())
+
+
+def test_opened_and_closed_by_several_at_once(path):
+    async def main():
+        for _ in range(10):
+            db = aio.Bitcask(path)
+            await asyncio.gather(db._opened(), db._opened(), db._opened())
+            await db.put("a", 1)
+            closing = asyncio.ensure_future(db.close())
+            await asyncio.sleep(0)
+            closing.cancel()
+            await db.close()
+            assert db.closed
+            async with aio.Bitcask(path) as again:
+                assert await again.get("a") == 1
+            # Closed before it is open: it is not opened any more.
+            db = aio.Bitcask(path)
+            results = await asyncio.gather(db._opened(), db.close(), return_exceptions=True)
+            assert results[1] is None and (results[0] is db or type(results[0]) is ClosedError)
+            assert db.closed
+
+    run(main())

@@ -5,6 +5,7 @@ import enum
 import json
 import math
 import pickle
+import sys
 
 import pytest
 
@@ -261,3 +262,44 @@ def test_incr_works_with_any_codec_that_holds_numbers(path, codec):
         db["text"] = b"text" if codec == "raw" else "text"
         with pytest.raises(ValueError):
             db.incr("text")
+
+
+def test_json_halves_of_a_surrogate_pair_stay_halves(db):
+    for half in ("\ud83d", "\ude00", "\ude00\ud83d", "a\ud83db\ude00"):
+        db["k"] = [half, {half: 1}]
+        assert db["k"] == [half, {half: 1}]
+    for value in ("\ud83d\ude00", ["x\ud83d\ude00y"], {"\ud83d\ude00": 1}):
+        with pytest.raises(EncodeError, match="surrogate"):
+            db["pair"] = value
+    assert "pair" not in db
+
+
+def test_json_of_a_dict_that_is_changed_meanwhile_is_refused(db):
+    class Meddler(dict):
+        def items(self):
+            outer["new"] = 1
+            return []
+
+    outer = {"a": Meddler(), "b": 2}
+    with pytest.raises(EncodeError, match="changed"):
+        db["k"] = outer
+    assert "k" not in db
+
+
+def test_who_calls_from_too_deep_is_told_that(db):
+    value = []
+    for _ in range(100):
+        value = [value]
+    db["k"] = value
+    limit = sys.getrecursionlimit()
+    depth, frame = 0, sys._getframe()
+    while frame:
+        depth, frame = depth + 1, frame.f_back
+    sys.setrecursionlimit(depth + 50)
+    try:
+        # Python 3.12 and later do not count what is C.
+        assert db["k"] == value
+    except RecursionError:
+        pass
+    finally:
+        sys.setrecursionlimit(limit)

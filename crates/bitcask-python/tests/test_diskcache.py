@@ -2,10 +2,10 @@
 
 import collections
 import os
-import threading
 import time
 
 import pytest
+from conftest import run_all
 
 from bitcask import Bitcask
 
@@ -83,13 +83,7 @@ def test_add__only_if_absent_or_expired(cache):
 
 def test_add_concurrent__one_wins(cache):
     results = []
-    threads = [
-        threading.Thread(target=lambda n=n: results.append(cache.add("key", n))) for n in range(8)
-    ]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
+    run_all(*(lambda n=n: results.append(cache.add("key", n)) for n in range(8)))
     assert results.count(True) == 1
 
 
@@ -161,21 +155,12 @@ def test_check__finds_nothing_wrong_in_a_sound_store(cache):
 
 def test_multiple_threads__with_handles_of_their_own_to_read(cache, path):
     cache.update((str(n), n) for n in range(100))
-    failures = []
 
     def read():
-        try:
-            with Bitcask(path, codec="pickle", read_only=True) as reader:
-                assert sum(reader.values()) == 4950
-        except BaseException as e:
-            failures.append(e)
+        with Bitcask(path, codec="pickle", read_only=True) as reader:
+            assert sum(reader.values()) == 4950
 
-    threads = [threading.Thread(target=read) for _ in range(4)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not failures
+    run_all(*[read] * 4)
 
 
 def test_transact__nothing_of_a_failed_one_stays(cache):

@@ -1,7 +1,6 @@
 """What the documents say: the examples of docstrings and README run, and the command line is there."""
 
 import doctest
-import os
 import pathlib
 import shlex
 import subprocess
@@ -40,7 +39,8 @@ def test_there_are_examples():
     names = {test.name for test in found_tests()}
     for method in ("get", "put", "delete", "incr", "ttl", "expire", "get_many"):
         assert f"bitcask._bitcask.Store.{method}" in names
-    for method in ("scan", "snapshot", "batch", "transaction", "merge", "verify", "checkpoint"):
+    assert "bitcask._store._Reads.scan" in names
+    for method in ("snapshot", "batch", "transaction", "merge", "verify", "checkpoint"):
         assert f"bitcask._store.Bitcask.{method}" in names
 
 
@@ -77,20 +77,6 @@ def test_examples_of_the_readme(tmp_path, monkeypatch):
     assert ran >= 8
     if "db" in names:
         names["db"].close()
-
-
-def test_the_example_of_the_first_page(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    from bitcask import Bitcask
-
-    db = Bitcask("data_directory")
-    db.put("key1", "value1")
-    db.put("key2", {"name": "test", "values": [1, 2, 3]})
-    assert db.get("key1") == "value1"
-    assert db.get("key2") == {"name": "test", "values": [1, 2, 3]}
-    db.delete("key1")
-    db.close()
-    assert os.path.isdir("data_directory")
 
 
 def command(args, cwd, **options):

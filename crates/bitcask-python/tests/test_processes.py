@@ -280,6 +280,70 @@ except KeyboardInterrupt:
     assert python(program, path) == "1500\n"
 
 
+def test_the_handler_of_a_signal_may_close_the_store_that_is_merging(path, python):
+    program = """
+import signal, sys
+from bitcask import Bitcask, ClosedError
+slow = {"background": False, "rate_bytes_per_second": 1 << 20}
+db = Bitcask(sys.argv[1], durability="os", merge=slow)
+for n in range(4000):
+    db[str(n % 2000)] = "x" * 5000
+signal.signal(signal.SIGALRM, lambda *_: db.close())
+signal.setitimer(signal.ITIMER_REAL, 0.2)
+try:
+    db.merge()
+except ClosedError:
+    print("closed")
+"""
+    assert python(program, path) == "closed\n"
+    with Bitcask(path) as db:
+        assert len(db) == 2000 and db.verify().is_clean
+
+
+def test_a_hook_that_runs_before_ours_in_a_forked_child_cannot_write(path, python):
+    program = """
+import os, sys
+def hook():
+    try:
+        db["child"] = 1
+    except Exception as e:
+        print(type(e).__name__, flush=True)
+os.register_at_fork(after_in_child=hook)
+from bitcask import Bitcask
+db = Bitcask(sys.argv[1])
+child = os.fork()
+if child == 0:
+    os._exit(0)
+os.waitpid(child, 0)
+print(dict(db))
+"""
+    assert python(program, path) == "ForkedError\n{}\n"
+
+
+def test_the_asyncio_store_of_the_parent_is_an_error_in_a_forked_child(path, python):
+    program = """
+import asyncio, os, sys
+from bitcask import ForkedError, aio
+async def opened():
+    db = await aio.Bitcask(sys.argv[1])
+    await db.put("a", 1)
+    return db
+db = asyncio.run(opened())
+child = os.fork()
+if child == 0:
+    try:
+        asyncio.run(asyncio.wait_for(db.get("a"), 20))
+    except ForkedError:
+        asyncio.run(db.close())
+        os._exit(7)
+    os._exit(1)
+assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 7
+print(asyncio.run(db.get("a")))
+asyncio.run(db.close())
+"""
+    assert python(program, path) == "1\n"
+
+
 # Deaths.
 
 WRITER = """

@@ -5,28 +5,9 @@ import threading
 import time
 
 import pytest
+from conftest import run_all
 
 from bitcask import Bitcask, ClosedError
-
-
-def run_all(*functions):
-    """Runs each in a thread, and raises what any of them raised."""
-    failures = []
-
-    def run(function):
-        try:
-            function()
-        except BaseException as e:
-            failures.append(e)
-
-    threads = [threading.Thread(target=run, args=(function,)) for function in functions]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join(60)
-        assert not thread.is_alive(), "a thread hangs"
-    if failures:
-        raise failures[0]
 
 
 @pytest.fixture(autouse=True)
@@ -125,3 +106,15 @@ def test_writers_that_wait_together_share_a_sync(path):
         run_all(*[lambda n=n: [db.put(f"{n}-{i}", i) for i in range(50)] for n in range(8)])
         assert len(db) == 400
         assert db.stats()["syncs"] < 400
+
+
+def test_who_closes_it_once_more_returns_when_it_is_closed(path):
+    for _ in range(30):
+        db = Bitcask(path)
+        db["a"] = 1
+
+        def close_and_open():
+            db.close()
+            Bitcask(path).close()
+
+        run_all(db.close, close_and_open)

@@ -20,6 +20,8 @@ from .errors import ConflictError, InvalidError, KeyNotFoundError, LockedError
 if TYPE_CHECKING:
     from types import TracebackType
 
+    from typing_extensions import Self
+
 #: A key. A ``str`` stands for its UTF-8.
 Key = Union[str, bytes]
 #: A time to live: seconds, or a ``timedelta``.
@@ -27,8 +29,6 @@ Ttl = Union[float, timedelta]
 T = TypeVar("T")
 
 _MISSING: Any = object()
-#: Changes that are written at a time.
-_BATCH_LEN = 1000
 #: The first pause of who waits for a store, and the longest, in seconds.
 _PAUSE_MIN, _PAUSE_MAX = 0.005, 0.1
 
@@ -56,7 +56,72 @@ class _Values(_ValuesView[Any]):
         return any(value is found or value == found for found in self)
 
 
-class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
+class _Reads(Mapping[Key, Any]):
+    """What a store and a snapshot have in common."""
+
+    if TYPE_CHECKING:
+        # Of the extension.
+        _entries: Any
+        close: Any
+
+    def __enter__(self) -> Self:
+        len(self)  # Fails if it is closed.
+        return self
+
+    def __exit__(
+        self,
+        exc_type: Optional[type[BaseException]],
+        exc: Optional[BaseException],
+        traceback: Optional[TracebackType],
+    ) -> None:
+        self.close()
+
+    def items(self) -> _Items:
+        """A view of all entries. Each iteration over a store runs on a snapshot of its own, so it may change meanwhile.
+
+        >>> db["a"] = 1
+        >>> for key, value in db.items():
+        ...     db[key] = value + 1
+        >>> db["a"]
+        2
+        """
+        return _Items(self)
+
+    def values(self) -> _Values:
+        """A view of all values, as :meth:`items`."""
+        return _Values(self)
+
+    def __reversed__(self) -> Iterator[Key]:
+        keys: Iterator[Key] = self._entries("keys", reverse=True)
+        return keys
+
+    def scan(
+        self,
+        prefix: Optional[Key] = None,
+        *,
+        start: Optional[Key] = None,
+        end: Optional[Key] = None,
+        reverse: bool = False,
+        limit: Optional[int] = None,
+    ) -> Iterator[tuple[Key, Any]]:
+        """Keys with their values, as they are now, or were for a snapshot: those that begin with ``prefix``; from
+        ``start`` on, up to but without ``end``; at most ``limit`` of them; the last first with ``reverse``.
+
+        ``start``, ``end`` and ``reverse`` need ``index="ordered"``. Without it, keys come in no order, and a prefix reads the
+        whole store.
+
+        >>> with Bitcask("ordered", index="ordered") as db:
+        ...     db.update({"user:1": "ann", "user:2": "bob", "visit:1": "ann"})
+        ...     list(db.scan("user:"))
+        ...     list(db.scan(start="user:2", reverse=True, limit=1))
+        [('user:1', 'ann'), ('user:2', 'bob')]
+        [('visit:1', 'ann')]
+        """
+        items: Iterator[tuple[Key, Any]] = self._entries("items", prefix, start, end, reverse, limit)
+        return items
+
+
+class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
     """A store in a directory: a dict that outlives the process.
 
     >>> with Bitcask("people") as db:
@@ -165,18 +230,6 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
         """
         return cls(path, read_only=True, **options)
 
-    def __enter__(self) -> Bitcask:
-        len(self)  # Fails if it is closed.
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
     def __repr__(self) -> str:
         how = f"{self.path!r}, codec={self.codec!r}"
         if self.closed:
@@ -185,25 +238,6 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
 
     def __reduce__(self) -> NoReturn:
         raise TypeError("a store cannot be pickled: pass its path, and open it there, read-only")
-
-    def items(self) -> _Items:
-        """A view of all entries. Each iteration runs on a snapshot of its own, so the store may change meanwhile.
-
-        >>> db["a"] = 1
-        >>> for key, value in db.items():
-        ...     db[key] = value + 1
-        >>> db["a"]
-        2
-        """
-        return _Items(self)
-
-    def values(self) -> _Values:
-        """A view of all values, as :meth:`items`."""
-        return _Values(self)
-
-    def __reversed__(self) -> Iterator[Key]:
-        keys: Iterator[Key] = self._entries("keys", reverse=True)
-        return keys
 
     def pop(self, key: Key, default: Any = _MISSING) -> Any:
         """Deletes ``key`` and gives its value, atomically; ``default`` if it is not there, or else a ``KeyError``.
@@ -248,7 +282,8 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
 
     def update(self, other: Any = (), /, **more: Any) -> None:
         """Stores all entries of a mapping or of an iterable of pairs, in batches: far faster than one by one with
-        ``durability="always"``. An error leaves what came before it.
+        ``durability="always"``. An error leaves what came before it; one of the store's, such as a key that is too long,
+        takes up to a thousand changes with it.
 
         >>> db.update({"a": 1}, b=2)
         >>> db["a"] + db["b"]
@@ -258,7 +293,7 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
             try:
                 for key, value in _pairs(other, more):
                     batch.put(key, value)
-                    if len(batch) >= _BATCH_LEN:
+                    if batch._is_enough():
                         batch.write()
             except BaseException:
                 batch.write()
@@ -273,33 +308,8 @@ class Bitcask(_bitcask.Store, MutableMapping[Key, Any]):
         with self.batch() as batch:
             for key in self._entries("keys"):
                 batch.delete(key)
-                if len(batch) >= _BATCH_LEN:
+                if batch._is_enough():
                     batch.write()
-
-    def scan(
-        self,
-        prefix: Optional[Key] = None,
-        *,
-        start: Optional[Key] = None,
-        end: Optional[Key] = None,
-        reverse: bool = False,
-        limit: Optional[int] = None,
-    ) -> Iterator[tuple[Key, Any]]:
-        """Keys with their values, as they are now: those that begin with ``prefix``; from ``start`` on, up to but without
-        ``end``; at most ``limit`` of them; the last first with ``reverse``.
-
-        ``start``, ``end`` and ``reverse`` need ``index="ordered"``. Without it, keys come in no order, and a prefix reads the
-        whole store.
-
-        >>> with Bitcask("ordered", index="ordered") as db:
-        ...     db.update({"user:1": "ann", "user:2": "bob", "visit:1": "ann"})
-        ...     list(db.scan("user:"))
-        ...     list(db.scan(start="user:2", reverse=True, limit=1))
-        [('user:1', 'ann'), ('user:2', 'bob')]
-        [('visit:1', 'ann')]
-        """
-        items: Iterator[tuple[Key, Any]] = self._entries("items", prefix, start, end, reverse, limit)
-        return items
 
     def snapshot(self) -> Snapshot:
         """The store as it is now, to be read at leisure while writes go on.
@@ -442,46 +452,9 @@ def _pairs(other: Any, more: dict[str, Any]) -> Iterable[tuple[Key, Any]]:
     yield from more.items()
 
 
-class Snapshot(_bitcask.Snapshot, Mapping[Key, Any]):
+class Snapshot(_Reads, _bitcask.Snapshot, Mapping[Key, Any]):
     """A store as it was at one moment; see :meth:`Bitcask.snapshot`. A mapping that never changes. It ends with its
     ``with`` block, with :meth:`close`, or when it is collected."""
-
-    def __enter__(self) -> Snapshot:
-        len(self)  # Fails if it is closed.
-        return self
-
-    def __exit__(
-        self,
-        exc_type: Optional[type[BaseException]],
-        exc: Optional[BaseException],
-        traceback: Optional[TracebackType],
-    ) -> None:
-        self.close()
-
-    def items(self) -> _Items:
-        """A view of all entries."""
-        return _Items(self)
-
-    def values(self) -> _Values:
-        """A view of all values."""
-        return _Values(self)
-
-    def __reversed__(self) -> Iterator[Key]:
-        keys: Iterator[Key] = self._entries("keys", reverse=True)
-        return keys
-
-    def scan(
-        self,
-        prefix: Optional[Key] = None,
-        *,
-        start: Optional[Key] = None,
-        end: Optional[Key] = None,
-        reverse: bool = False,
-        limit: Optional[int] = None,
-    ) -> Iterator[tuple[Key, Any]]:
-        """As :meth:`Bitcask.scan`, on the snapshot."""
-        items: Iterator[tuple[Key, Any]] = self._entries("items", prefix, start, end, reverse, limit)
-        return items
 
 
 class Batch(_bitcask.Batch):
@@ -531,6 +504,6 @@ class Transaction(_bitcask.Transaction):
         limit: Optional[int] = None,
     ) -> Iterator[tuple[Key, Any]]:
         """As :meth:`Bitcask.scan`, with the changes of the transaction. Needs ``index="ordered"``. All within the bounds
-        counts as read, so a key that somebody adds there is a conflict."""
+        is read at once, whatever the limit, and counts as read, so a key that somebody adds there is a conflict."""
         items: Iterator[tuple[Key, Any]] = self._scan(prefix, start, end, reverse, limit)
         return items

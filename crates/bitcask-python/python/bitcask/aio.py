@@ -1,4 +1,4 @@
-"""The store for asyncio: the same calls, to be awaited.
+"""The store for asyncio: its calls, to be awaited.
 
 The engine has nothing async in it. Each call runs in a thread of a small pool that belongs to the store, so the
 event loop never waits for a disk; calls that are under way together share a sync of the disk.
@@ -15,7 +15,7 @@ event loop never waits for a disk; calls that are under way together share a syn
 ann {'age': 31}
 {'age': 31}
 
-A call that is cancelled is not undone: its thread finishes it. Handing a call to a thread takes some 50 microseconds, a
+A call that is cancelled is not undone: its thread finishes it, even behind a later call, or never begins it. Handing a call to a thread takes some 50 microseconds, a
 get itself one or two; who reads much uses ``get_many``, or :attr:`Bitcask.sync_store` within one
 ``asyncio.to_thread``.
 """
@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import threading
 from collections.abc import AsyncIterator, Generator, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
@@ -32,7 +33,7 @@ from typing import TYPE_CHECKING, Any, Callable, Optional, TypeVar, Union
 from . import _store
 from ._report import Report, Stats
 from ._store import Key, Ttl
-from .errors import ClosedError
+from .errors import ClosedError, ForkedError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -43,8 +44,6 @@ T = TypeVar("T")
 
 #: Threads of a store: more than a few only wait for each other.
 _THREADS = 4
-#: Entries that an ``async for`` takes from a thread at a time.
-_TAKEN = 256
 
 
 class _Pool:
@@ -52,18 +51,40 @@ class _Pool:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bitcask-aio")
+        self._process = os.getpid()
+        self._is_shut_down = False
 
-    async def call(self, function: Callable[..., T], *args: Any, **kwargs: Any) -> T:
+    async def call(self, function: Callable[..., T], /, *args: Any, **kwargs: Any) -> T:
+        if not self.is_here():
+            # It has none of these threads, so the call would wait for ever.
+            raise ForkedError("the store belongs to the parent of this process: open it here")
+        if self._is_shut_down:
+            raise ClosedError("the store is closed")
         loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, _called, partial(function, *args, **kwargs))
+
+    async def finish(self, function: Callable[[], None]) -> None:
+        """Calls what ends something, wherever that is possible."""
         try:
-            future = loop.run_in_executor(self._threads, partial(function, *args, **kwargs))
-        except RuntimeError as e:
-            # The pool was shut down.
-            raise ClosedError("the store is closed") from e
-        return await future
+            await self.call(function)
+        except (ClosedError, ForkedError):
+            function()
+
+    def is_here(self) -> bool:
+        """Whether the process was not forked since."""
+        return self._process == os.getpid()
 
     def shut_down(self) -> None:
+        self._is_shut_down = True
         self._threads.shutdown(wait=False)
+
+
+def _called(function: Callable[[], T]) -> T:
+    try:
+        return function()
+    except StopIteration as e:
+        # No future can hold one.
+        raise RuntimeError("a StopIteration was raised") from e
 
 
 class _Reads:
@@ -120,11 +141,11 @@ class _Reads:
     async def _entries(self, *args: Any) -> AsyncIterator[Any]:
         entries = await self._pool.call(self._target()._entries, *args)
         try:
-            while taken := await self._pool.call(entries.take, _TAKEN):
+            while taken := await self._pool.call(entries.take):
                 for entry in taken:
                     yield entry
         finally:
-            entries.close()
+            await self._pool.finish(entries.close)
 
 
 class Bitcask(_Reads):
@@ -137,6 +158,9 @@ class Bitcask(_Reads):
         self._open = partial(_store.Bitcask, path, **options)
         self._pool = _Pool()
         self._store: Optional[_store.Bitcask] = None
+        # Held in a thread of the pool, or in one apart, while the store is opened or closed.
+        self._lock = threading.Lock()
+        self._is_over = False
 
     @property
     def sync_store(self) -> _store.Bitcask:
@@ -148,9 +172,22 @@ class Bitcask(_Reads):
     def _target(self) -> _store.Bitcask:
         return self.sync_store
 
+    def _open_once(self) -> None:
+        with self._lock:
+            if self._is_over:
+                raise ClosedError("the store is closed")
+            if self._store is None:
+                self._store = self._open()
+
+    def _close_once(self) -> None:
+        with self._lock:
+            self._is_over = True
+            if self._store is not None:
+                self._store.close()
+
     async def _opened(self) -> Bitcask:
         if self._store is None:
-            self._store = await self._pool.call(self._open)
+            await self._pool.call(self._open_once)
         return self
 
     def __await__(self) -> Generator[Any, None, Bitcask]:
@@ -169,9 +206,12 @@ class Bitcask(_Reads):
 
     async def close(self) -> None:
         """Makes everything durable and closes the store. Once more, it does nothing."""
-        if self._store is not None and not self._store.closed:
-            await self._pool.call(self._store.close)
+        if not self._pool.is_here():
+            return
         self._pool.shut_down()
+        # Not behind other calls; and to the end, if this one is cancelled.
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(None, self._close_once))
 
     @property
     def closed(self) -> bool:
@@ -286,7 +326,7 @@ class Snapshot(_Reads):
         traceback: Optional[TracebackType],
     ) -> None:
         if self._snapshot is not None:
-            self._snapshot.close()
+            await self._pool.finish(self._snapshot.close)
 
 
 class Batch:

@@ -168,6 +168,7 @@ _ERRNOS: dict[type[Error], int] = {
     CorruptError: _errno.EIO,
     IoError: _errno.EIO,
     PoisonedError: _errno.EIO,
+    ConflictError: _errno.EAGAIN,
 }
 
 
