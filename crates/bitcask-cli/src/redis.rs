@@ -12,14 +12,14 @@
 //! not with what a length says.
 
 mod aof;
-#[cfg(test)]
-mod build;
 mod commands;
 #[cfg(test)]
 mod fixtures;
 #[cfg(test)]
 mod fuzz;
 mod lzf;
+#[cfg(test)]
+mod made;
 mod manifest;
 mod rdb;
 mod report;

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::ops::Bound as Edge;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use bitcask::{Iter, Range, Snapshot, Value};
+use bitcask::{Bounds, Iter, Range, Snapshot, Value, prefix_bounds};
 use pyo3::prelude::*;
 use pyo3::sync::MutexExt;
 use pyo3::types::{PyList, PyTuple};
@@ -83,28 +83,22 @@ impl Selection {
         Err(error::invalid(py, text))
     }
 
-    pub(crate) fn bounds(&self) -> (Edge<Vec<u8>>, Edge<Vec<u8>>) {
-        let start = self.start.as_ref().unwrap_or(&self.prefix).max(&self.prefix).clone();
-        let ends = [self.end.clone(), end_of_prefix(&self.prefix)];
-        let end = ends.into_iter().flatten().min();
-        (Edge::Included(start), end.map_or(Edge::Unbounded, Edge::Excluded))
+    pub(crate) fn bounds(&self) -> Bounds {
+        let (mut start, mut end) = prefix_bounds(&self.prefix);
+        if let Some(key) = self.start.as_ref().filter(|key| **key > self.prefix) {
+            start = Edge::Included(key.clone());
+        }
+        if let Some(key) = &self.end
+            && !matches!(&end, Edge::Excluded(end) if end <= key)
+        {
+            end = Edge::Excluded(key.clone());
+        }
+        (start, end)
     }
 
     pub(crate) fn limit(&self) -> u64 {
         self.limit.unwrap_or(u64::MAX)
     }
-}
-
-/// The first key behind all that begin with `prefix`; none if all keys from there on do.
-fn end_of_prefix(prefix: &[u8]) -> Option<Vec<u8>> {
-    let mut end = prefix.to_vec();
-    while let Some(last) = end.pop() {
-        if last < u8::MAX {
-            end.push(last + 1);
-            return Some(end);
-        }
-    }
-    None
 }
 
 enum Source {
@@ -204,9 +198,9 @@ impl Entries {
         let source = if !shared.is_ordered {
             Source::Any(snapshot.iter(), selection.prefix.clone())
         } else if selection.is_reversed {
-            Source::Descending(snapshot.range::<Vec<u8>>(selection.bounds())?)
+            Source::Descending(snapshot.range(selection.bounds())?)
         } else {
-            Source::Ascending(snapshot.range::<Vec<u8>>(selection.bounds())?)
+            Source::Ascending(snapshot.range(selection.bounds())?)
         };
         Ok(Self::of_source(shared, what, source, selection.limit()))
     }

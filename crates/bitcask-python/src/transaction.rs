@@ -145,7 +145,7 @@ impl Transaction {
             let text = "a scan in a transaction needs the keys in order: open the store with index=\"ordered\"";
             return Err(error::invalid(py, text));
         }
-        let mut found = self.with(py, |engine| engine.range::<Vec<u8>>(selection.bounds()))?;
+        let mut found = self.with(py, |engine| engine.range(selection.bounds()))?;
         if reverse {
             found.reverse();
         }

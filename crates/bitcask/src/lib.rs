@@ -138,7 +138,7 @@ pub use key::Key;
 pub use merge::{MergeProgress, MergeReport};
 pub use options::{Durability, Index, IoMode, MergePolicy, Options};
 pub use page::{Cursor, Page, Prefix};
-pub use range::Range;
+pub use range::{Bounds, Range, prefix_bounds};
 pub use readonly::ReadOnly;
 pub use record::{KEY_LEN_MAX, VALUE_LEN_MAX};
 pub use recovery::{Cut, Recovery};

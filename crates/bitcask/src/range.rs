@@ -21,8 +21,8 @@ const KEYS_MAX: usize = 512;
 /// Bytes of values after which no more are read at a time.
 const BYTES_MAX: usize = 1 << 20;
 
-/// The bounds of a range.
-pub(crate) type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
+/// The bounds of a range, owned.
+pub type Bounds = (Bound<Vec<u8>>, Bound<Vec<u8>>);
 
 /// The keys of a store in order.
 #[derive(Debug, Default)]
@@ -268,8 +268,23 @@ fn nothing() -> Bounds {
     (Bound::Excluded(Vec::new()), Bound::Excluded(Vec::new()))
 }
 
-/// The bounds of all keys that begin with `prefix`.
-pub(crate) fn prefix_bounds(prefix: &[u8]) -> Bounds {
+/// The bounds of all keys that begin with `prefix`: for a [`range`](crate::Bitcask::range) that runs backwards, or has
+/// other ends besides.
+///
+/// ```
+/// # use bitcask::{Index, Options, prefix_bounds};
+/// # let dir = std::env::temp_dir().join(format!("bitcask-doc-prefix-{}", std::process::id()));
+/// let db = Options::new().index(Index::Ordered).open(&dir)?;
+/// for key in ["user:1", "user:2", "visit:1"] {
+///     db.put(key.as_bytes(), b"")?;
+/// }
+/// let mut users = db.range(prefix_bounds(b"user:"))?;
+/// assert_eq!(users.next_back().unwrap()?.0, b"user:2");
+/// # drop(db);
+/// # std::fs::remove_dir_all(&dir).ok();
+/// # Ok::<(), bitcask::Error>(())
+/// ```
+pub fn prefix_bounds(prefix: &[u8]) -> Bounds {
     let mut end = prefix.to_vec();
     while let Some(last) = end.pop() {
         if last < u8::MAX {

@@ -3,7 +3,7 @@
 use std::ops::{Bound, ControlFlow};
 use std::os::unix::ffi::OsStrExt;
 
-use bitcask::{Cursor, Index, Options, ReadOnly, Value};
+use bitcask::{Cursor, Index, Options, ReadOnly, Value, prefix_bounds};
 use data_encoding::HEXLOWER;
 use serde_json::json;
 
@@ -90,15 +90,19 @@ fn range(
     limit: usize,
     print: &mut dyn FnMut(&Entry) -> Result<(), Failure>,
 ) -> Result<(), Failure> {
-    let from = args.from.as_deref().map_or(Bound::Unbounded, |key| Bound::Included(key.as_bytes()));
-    let to = args.to.as_deref().map_or(Bound::Unbounded, |key| Bound::Excluded(key.as_bytes()));
-    let range = reader.range::<[u8]>((from, to))?;
+    let (mut from, mut to) = prefix_bounds(prefix);
+    if let Some(key) = args.from.as_deref().filter(|key| key.as_bytes() > prefix) {
+        from = Bound::Included(key.as_bytes().to_vec());
+    }
+    if let Some(key) = args.to.as_deref().map(OsStrExt::as_bytes)
+        && !matches!(&to, Bound::Excluded(end) if end.as_slice() <= key)
+    {
+        to = Bound::Excluded(key.to_vec());
+    }
+    let range = reader.range((from, to))?;
     let entries: Box<dyn Iterator<Item = bitcask::Result<Entry>>> =
         if args.reverse { Box::new(range.rev()) } else { Box::new(range) };
-    let is_asked = |entry: &bitcask::Result<Entry>| {
-        entry.as_ref().map_or(true, |(key, _)| key.starts_with(prefix))
-    };
-    for entry in entries.filter(is_asked).take(limit) {
+    for entry in entries.take(limit) {
         print(&entry?)?;
     }
     Ok(())

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
-use super::build::{Memory, go_on};
+use super::made::{Memory, go_on};
 use super::{Databases, Files, Options, Report, import_aof, import_rdb};
 
 /// 2033: after all that the fixtures have let expire, and before what they have not.

@@ -3,7 +3,7 @@
 use bitcask_random::Random;
 
 use super::aof::Tail;
-use super::build::{self, Rdb, commands};
+use super::made::{self, Rdb, commands};
 use super::{Databases, lzf};
 use crate::fuzzing::{byte, seeded};
 
@@ -44,7 +44,7 @@ fn damaged_snapshots_are_errors_and_nothing_worse() {
     for round in 0..ROUNDS {
         let seed = &seeds[usize::try_from(round % 3).unwrap()];
         let bytes = mutate(&mut random, seed);
-        let done = build::import_rdb(&bytes, Databases::All);
+        let done = made::import_rdb(&bytes, Databases::All);
         errors += u64::from(done.result.is_err());
     }
     // The checksum sees what the structure does not.
@@ -62,7 +62,7 @@ fn damaged_logs_are_errors_and_nothing_worse() {
     for round in 0..ROUNDS {
         let seed = &seeds[usize::try_from(round % 3).unwrap()];
         let bytes = mutate(&mut random, seed);
-        let done = build::import_aof(&bytes, Tail::MayBeTorn, Databases::One(0));
+        let done = made::import_aof(&bytes, Tail::MayBeTorn, Databases::One(0));
         let given: usize = done.memory.keys.values().map(|current| current.value.len()).sum();
         // What zeros a command asks for are its own.
         assert!(given < 1 << 30, "{given}");

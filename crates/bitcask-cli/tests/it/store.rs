@@ -270,3 +270,30 @@ fn no_time_to_live_deletes_nothing() {
     let note = format!("note: no such key: {}.. (60000 bytes)\n", "k".repeat(200));
     assert_eq!((ran.code, ran.stderr), (Some(1), note));
 }
+
+#[test]
+fn a_scan_has_exactly_the_keys_within_prefix_and_ends_in_either_direction() {
+    let scene = Scene::new("scan-range");
+    let keys = ["a", "b", "b1", "b2", "b9", "c", "ca", "d"];
+    for key in keys {
+        scene.ok(&format!("--db d set {key} x"));
+    }
+    let ends = ["", "b", "b1", "b5", "cb"];
+    for prefix in ["", "b", "c", "x"] {
+        for (from, to) in ends.iter().flat_map(|from| ends.iter().map(move |to| (*from, *to))) {
+            let is_within = |key: &&&str| {
+                key.starts_with(prefix) && **key >= from && (to.is_empty() || **key < to)
+            };
+            let mut expected: Vec<_> = keys.iter().filter(is_within).copied().collect();
+            for reverse in ["", "--reverse"] {
+                let given = [("--prefix", prefix), ("--from", from), ("--to", to)];
+                let given = given.iter().filter(|(_, key)| !key.is_empty());
+                let options: String = given.map(|(name, key)| format!("{name} {key} ")).collect();
+                let line = format!("--db d scan --ordered --keys-only {options}{reverse}");
+                let found = scene.ok(line.trim_end());
+                assert_eq!(found.lines().collect::<Vec<_>>(), expected, "{line}");
+                expected.reverse();
+            }
+        }
+    }
+}

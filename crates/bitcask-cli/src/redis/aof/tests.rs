@@ -1,9 +1,9 @@
 use super::*;
 use crate::redis::Databases;
-use crate::redis::build::{self, Done, Rdb, command, commands};
+use crate::redis::made::{self, Done, Rdb, command, commands};
 
 fn import(bytes: &[u8]) -> Done {
-    build::import_aof(bytes, Tail::MayBeTorn, Databases::One(0))
+    made::import_aof(bytes, Tail::MayBeTorn, Databases::One(0))
 }
 
 #[test]
@@ -61,7 +61,7 @@ fn a_log_torn_anywhere_gives_what_was_whole_and_says_so() {
             assert!(notices[0].what.contains(&bytes), "{len}: {}", notices[0].what);
         }
         // Another file was begun after this one.
-        let done = build::import_aof(cut, Tail::Whole, Databases::One(0));
+        let done = made::import_aof(cut, Tail::Whole, Databases::One(0));
         assert_eq!(done.result.is_err(), is_torn, "{len}");
         assert_eq!(done.keys(), keys, "{len}");
     }

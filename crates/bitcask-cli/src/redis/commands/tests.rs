@@ -1,9 +1,9 @@
 use crate::redis::Databases;
 use crate::redis::aof::Tail;
-use crate::redis::build::{self, Done, Memory, command, commands};
+use crate::redis::made::{self, Done, Memory, command, commands};
 
 fn import(bytes: &[u8], databases: Databases) -> Done {
-    let done = build::import_aof(bytes, Tail::Whole, databases);
+    let done = made::import_aof(bytes, Tail::Whole, databases);
     done.result.as_ref().unwrap();
     done
 }
@@ -107,16 +107,11 @@ fn what_had_expired_by_now_was_alive_while_the_log_went_on() {
 #[test]
 fn what_expires_while_the_import_goes_on_stays_until_the_log_has_ended() {
     let check = |lines: &str, keys: &str| {
-        let later = Memory::at(build::NOW_MS + 3_600_000);
-        let lines = lines.replace("SOON", &(build::NOW_MS + 1000).to_string());
+        let later = Memory::at(made::NOW_MS + 3_600_000);
+        let lines = lines.replace("SOON", &(made::NOW_MS + 1000).to_string());
         let lines = commands(&lines);
-        let done = build::import_aof_into(
-            later,
-            &lines,
-            Tail::Whole,
-            Databases::One(0),
-            &mut build::go_on,
-        );
+        let done =
+            made::import_aof_into(later, &lines, Tail::Whole, Databases::One(0), &mut made::go_on);
         done.result.as_ref().unwrap();
         assert_eq!(done.keys(), keys, "{lines:?}");
     };
@@ -130,7 +125,7 @@ fn what_expires_while_the_import_goes_on_stays_until_the_log_has_ended() {
 fn what_is_held_has_gone_when_the_import_ends_early() {
     let mut bytes = commands("SET a 1 PXAT 5\nSET b 1");
     bytes.extend(b"damage\r\n");
-    let done = build::import_aof(&bytes, Tail::Whole, Databases::One(0));
+    let done = made::import_aof(&bytes, Tail::Whole, Databases::One(0));
     assert!(done.result.is_err());
     assert_eq!(done.keys(), "b=1");
 }
@@ -168,7 +163,7 @@ fn databases_are_kept_apart() {
     let other = "SET a 0\nSELECT 1\nFLUSHDB\nDEL a\nSWAPDB 1 2";
     assert_eq!(import(&commands(other), Databases::One(0)).keys(), "a=0");
 
-    let done = build::import_aof(&commands("SET a 0\nSWAPDB 0 1"), Tail::Whole, Databases::One(0));
+    let done = made::import_aof(&commands("SET a 0\nSWAPDB 0 1"), Tail::Whole, Databases::One(0));
     assert!(done.error().starts_with("not supported: a.aof at offset 27: SWAPDB"));
 }
 

@@ -2,11 +2,11 @@ use std::ops::ControlFlow;
 
 use super::*;
 use crate::incoming::Incoming;
-use crate::redis::build::{self, Done, NOW_MS, Rdb};
+use crate::redis::made::{self, Done, NOW_MS, Rdb};
 use crate::redis::{Databases, Target as _};
 
 fn import(bytes: &[u8]) -> Done {
-    build::import_rdb(bytes, Databases::One(0))
+    made::import_rdb(bytes, Databases::One(0))
 }
 
 fn new() -> Rdb {
@@ -93,12 +93,12 @@ fn keys_expire_when_they_did_and_those_that_have_are_left_out() {
 #[test]
 fn what_has_expired_deletes_what_the_target_had() {
     let rdb = new().raw(&[252]).raw(&NOW_MS.to_le_bytes()).put("a", "newer").put("b", "2").end();
-    let mut memory = build::Memory::at(NOW_MS);
+    let mut memory = made::Memory::at(NOW_MS);
     for key in ["a", "b", "c"] {
         let (key, value) = (key.into(), b"older".to_vec());
         memory.apply(Incoming::Put { key, value, expires_ms: None }).unwrap();
     }
-    let done = build::import_rdb_into(memory, &rdb, Databases::One(0), &mut build::go_on);
+    let done = made::import_rdb_into(memory, &rdb, Databases::One(0), &mut made::go_on);
     assert_eq!(done.keys(), "b=2 c=older");
     assert_eq!((done.report.snapshot_keys, done.report.expired), (1, 1));
 }
@@ -112,8 +112,8 @@ fn an_import_can_be_stopped() {
             left -= 1;
             if left < 0 { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
         };
-        let memory = build::Memory::at(NOW_MS);
-        let done = build::import_rdb_into(memory, &rdb, Databases::One(0), &mut watch);
+        let memory = made::Memory::at(NOW_MS);
+        let done = made::import_rdb_into(memory, &rdb, Databases::One(0), &mut watch);
         // After the second key, too, it is asked; after the end it is not.
         assert_eq!(done.result.is_ok(), steps == 2, "{steps}");
     }
@@ -178,7 +178,7 @@ fn every_other_type_is_stepped_over_and_counted() {
     for (kind, name, make) in cases {
         let rdb = make(new().put("a", "1").raw(&[kind]).string(b"key")).put("b", "2");
         for db in [0, 1] {
-            let done = build::import_rdb(&rdb.clone().end(), Databases::One(db));
+            let done = made::import_rdb(&rdb.clone().end(), Databases::One(db));
             done.result.as_ref().unwrap();
             let (keys, others) =
                 if db == 0 { ("a=1 b=2", [(name.to_owned(), 1)].into()) } else { ("", [].into()) };
@@ -240,7 +240,7 @@ fn opcodes_are_stepped_over() {
 fn one_database_is_taken_or_all_of_them_behind_their_numbers() {
     let rdb = new().put("a", "0").raw(&[254]).len(1).put("a", "1").put("b", "1").end();
     let check = |databases, keys: &str, others: &[(&str, u64)]| {
-        let done = build::import_rdb(&rdb, databases);
+        let done = made::import_rdb(&rdb, databases);
         done.result.as_ref().unwrap();
         let others = others.iter().map(|(db, count)| ((*db).to_owned(), *count)).collect();
         assert_eq!((done.keys().as_str(), done.report.other_databases), (keys, others));
@@ -326,7 +326,7 @@ fn a_key_too_long_for_the_store_is_left_out_with_a_notice() {
     done.result.as_ref().unwrap();
     assert_eq!(done.keys(), "b=2");
     assert_eq!(done.report.notices.list[0].offset, Some(9));
-    let done = build::import_rdb(&new().put(&"k".repeat(65_535), "1").end(), Databases::All);
+    let done = made::import_rdb(&new().put(&"k".repeat(65_535), "1").end(), Databases::All);
     assert_eq!((done.keys().as_str(), done.report.notices.list.len()), ("", 1));
 }
 
