@@ -154,8 +154,8 @@ pub struct Range {
     front: VecDeque<(Vec<u8>, Value)>,
     back: VecDeque<(Vec<u8>, Value)>,
     limit: usize,
-    /// What reading on met, until all before it is given.
-    error: Option<Error>,
+    /// What reading on from one end met, until all before it is given there.
+    error: Option<(Order, Error)>,
 }
 
 impl Range {
@@ -173,6 +173,8 @@ impl Range {
         if !self.front.is_empty() {
             return;
         }
+        // If that is still ahead, it is met again.
+        self.error.take_if(|(end, _)| *end == Order::Ascending);
         while self.back.front().is_some_and(|(first, _)| first.as_slice() < key) {
             self.back.pop_front();
         }
@@ -196,19 +198,23 @@ impl Range {
         }
         self.limit = (self.limit * 2).min(KEYS_MAX);
         let mut bytes = BYTES_MAX;
-        for keys in keys.chunks(GETS_AT_ONCE) {
+        let mut keys = keys.into_iter().peekable();
+        while keys.peek().is_some() {
+            let keys: Vec<_> = keys.by_ref().take(GETS_AT_ONCE).collect();
             let mut values = Vec::new();
-            let read = dir.get_at_once(keys, self.snapshot.moment(), bytes, &mut values);
-            for (key, value) in keys.iter().zip(values) {
-                match order {
-                    Order::Ascending => self.left.0 = Bound::Excluded(key.clone()),
-                    Order::Descending => self.left.1 = Bound::Excluded(key.clone()),
-                }
+            let read = dir.get_at_once(&keys, self.snapshot.moment(), bytes, &mut values);
+            let last = values.len().checked_sub(1).and_then(|last| keys.get(last)).cloned();
+            match (order, last) {
+                (_, None) => {}
+                (Order::Ascending, Some(last)) => self.left.0 = Bound::Excluded(last),
+                (Order::Descending, Some(last)) => self.left.1 = Bound::Excluded(last),
+            }
+            for (key, value) in keys.into_iter().zip(values) {
                 let Some(value) = value else { continue };
                 bytes = bytes.saturating_sub(value.len());
                 match order {
-                    Order::Ascending => self.front.push_back((key.clone(), value)),
-                    Order::Descending => self.back.push_front((key.clone(), value)),
+                    Order::Ascending => self.front.push_back((key, value)),
+                    Order::Descending => self.back.push_front((key, value)),
                 }
             }
             read?;
@@ -229,7 +235,7 @@ impl Range {
             if let Some(entry) = entry {
                 return Some(Ok(entry));
             }
-            if let Some(e) = self.error.take() {
+            if let Some((_, e)) = self.error.take_if(|(end, _)| *end == order) {
                 // The end.
                 self.left = nothing();
                 self.front.clear();
@@ -244,7 +250,9 @@ impl Range {
                 }
                 .map(Ok);
             }
-            self.error = self.fetch(order).err();
+            if let Err(e) = self.fetch(order) {
+                self.error = Some((order, e));
+            }
         }
     }
 }

@@ -8,6 +8,7 @@ use super::load::Loader;
 use super::{Context, Imported};
 use crate::cli::{self, Source};
 use crate::failure::Failure;
+use crate::incoming::Notice;
 use crate::pace::Pace;
 use crate::terminal::{Progress, interrupted, listen_for_interrupts};
 use crate::time::now_ms;
@@ -209,7 +210,9 @@ fn redis_imported(args: &cli::Import, report: redis::Report) -> Imported {
     ] {
         for (name, count) in counts {
             let what = format!("{count} {kind} {name} were left out");
-            notices.add(&args.path.display().to_string(), None, what);
+            // These are as many as there are names, and not to be left out.
+            let place = args.path.display().to_string();
+            notices.list.push(Notice { place, offset: None, what });
         }
     }
     let other_keys = others(&report.other_types);
