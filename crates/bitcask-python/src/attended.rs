@@ -15,11 +15,11 @@ use pyo3::prelude::*;
 const LOOK_EVERY: Duration = Duration::from_millis(50);
 
 /// Does the work, which is to ask now and then whether to go on: not after Ctrl-C, or another signal whose handler
-/// raised. That is given, too.
+/// raised. That is then raised here.
 pub(crate) fn attended<T: Send>(
     py: Python<'_>,
     work: impl FnOnce(&(dyn Fn() -> ControlFlow<()> + Sync)) -> T + Send,
-) -> (T, Option<PyErr>) {
+) -> PyResult<T> {
     let is_stopped = AtomicBool::new(false);
     let go_on = || match is_stopped.load(Ordering::Relaxed) {
         true => ControlFlow::Break(()),
@@ -28,11 +28,12 @@ pub(crate) fn attended<T: Send>(
     py.detach(|| {
         thread::scope(|scope| {
             let (sender, receiver) = mpsc::channel();
-            let worker = scope.spawn(move || sender.send(work(&go_on)));
+            let worker = thread::Builder::new().name("bitcask-attended".into());
+            let worker = worker.spawn_scoped(scope, move || sender.send(work(&go_on)))?;
             let mut raised = None;
             loop {
                 match receiver.recv_timeout(LOOK_EVERY) {
-                    Ok(done) => return (done, raised),
+                    Ok(done) => return raised.map_or(Ok(done), Err),
                     Err(RecvTimeoutError::Timeout) if raised.is_none() => {
                         // None: the interpreter is gone.
                         let checked = Python::try_attach(|py| py.check_signals());

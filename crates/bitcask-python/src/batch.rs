@@ -132,6 +132,15 @@ impl Batch {
         written.map_err(|e| self.shared.failure(py, &e))
     }
 
+    /// Whether it was ended already, so that its block has nothing more to do.
+    fn _is_over(&self, py: Python<'_>) -> bool {
+        let is_over = || {
+            let changes = self.changes.lock_py_attached(py);
+            changes.unwrap_or_else(PoisonError::into_inner).is_none()
+        };
+        !self.shared.is_inherited() && is_over()
+    }
+
     /// Ends the batch; what was not written is forgotten.
     fn discard(&self, py: Python<'_>) {
         if self.shared.is_inherited() {

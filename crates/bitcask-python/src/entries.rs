@@ -259,18 +259,25 @@ impl Entries {
         state.get().is_some_and(|state| !state.ready.is_empty())
     }
 
+    fn put_back(&self, py: Python<'_>, entry: (Vec<u8>, Value)) {
+        let mut state = self.state.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+        if let Some(state) = state.get_mut() {
+            state.ready.push_front(entry);
+        }
+    }
+
     /// After an entry is taken: what a codec does may come back here.
     fn object<'py>(
         &self,
         py: Python<'py>,
-        (key, value): (Vec<u8>, Value),
+        (key, value): &(Vec<u8>, Value),
     ) -> PyResult<Bound<'py, PyAny>> {
         let Shared { codec, keys, .. } = &*self.shared;
         match self.what {
-            What::Keys => keys.object(py, &key),
-            What::Values => codec.decode(py, &key, &value),
+            What::Keys => keys.object(py, key),
+            What::Values => codec.decode(py, key, value),
             What::Items => {
-                let entry = [keys.object(py, &key)?, codec.decode(py, &key, &value)?];
+                let entry = [keys.object(py, key)?, codec.decode(py, key, value)?];
                 Ok(PyTuple::new(py, entry)?.into_any())
             }
         }
@@ -284,14 +291,22 @@ impl Entries {
     }
 
     fn __next__<'py>(&self, py: Python<'py>) -> PyResult<Option<Bound<'py, PyAny>>> {
-        self.next_entry(py)?.map(|entry| self.object(py, entry)).transpose()
+        self.next_entry(py)?.map(|entry| self.object(py, &entry)).transpose()
     }
 
     /// What was fetched and is next, as a list; an empty one at the end.
     fn take<'py>(&self, py: Python<'py>) -> PyResult<Bound<'py, PyList>> {
         let taken = PyList::empty(py);
         while let Some(entry) = self.next_entry(py)? {
-            taken.append(self.object(py, entry)?)?;
+            match self.object(py, &entry) {
+                Ok(object) => taken.append(object)?,
+                Err(e) if taken.is_empty() => return Err(e),
+                // First what came before it.
+                Err(_) => {
+                    self.put_back(py, entry);
+                    break;
+                }
+            }
             if !self.has_ready(py) {
                 break;
             }

@@ -41,16 +41,10 @@ pub(crate) fn of_engine(py: Python<'_>, e: &bitcask::Error) -> PyErr {
     let cause = source.map(ToString::to_string);
     let key = e.key().map(|key| PyBytes::new(py, key));
     let path = e.path().map(Path::as_os_str);
-    let known = (kind, e.to_string(), cause, errno, path, e.offset(), key);
+    let advice = e.kind().advice();
+    let known = (kind, e.to_string(), cause, errno, path, e.offset(), key, advice);
     let made = py.import(MODULE).and_then(|module| module.getattr("of_engine")?.call1(known));
-    match made {
-        Ok(exception) => {
-            // Ignored: the exception is good without it.
-            drop(exception.setattr("advice", e.kind().advice()));
-            PyErr::from_value(exception)
-        }
-        Err(e) => e,
-    }
+    made.map_or_else(|e| e, PyErr::from_value)
 }
 
 /// An option, or an argument, that cannot be.

@@ -102,7 +102,9 @@ impl Writer {
             self.array(tuple.iter(), depth)
         } else {
             let name = value.get_type().name()?;
-            Err(Refused::new(format!("{name} is no JSON")))
+            let but =
+                if value.is_instance_of::<PyBytes>() { ", only as the whole value" } else { "" };
+            Err(Refused::new(format!("{name} is no JSON{but}")))
         }
     }
 

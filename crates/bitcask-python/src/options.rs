@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use bitcask::{Compression, Durability, Expiry, Index, IoMode, MergePolicy, Options};
-use pyo3::exceptions::PyTypeError;
+use pyo3::exceptions::{PyOverflowError, PyTypeError};
 use pyo3::prelude::*;
 use pyo3::types::{PyBool, PyDict, PyString};
 
@@ -12,6 +12,10 @@ use crate::error;
 /// The longest of times, in seconds: some 30,000 years.
 const SECONDS_MAX: f64 = 1e12;
 
+/// For who has mistyped one.
+const MERGE_SETTINGS: &str = "background, dead_ratio_trigger, dead_bytes_trigger, dead_ratio_threshold, \
+    dead_bytes_threshold, small_file_bytes, rate_bytes_per_second, window_utc_hours and check_interval";
+
 /// The engine's options from a dict that has only what differs from the defaults.
 pub(crate) fn options(given: &Bound<'_, PyDict>) -> PyResult<Options> {
     let py = given.py();
@@ -19,15 +23,15 @@ pub(crate) fn options(given: &Bound<'_, PyDict>) -> PyResult<Options> {
     for (name, value) in given.iter() {
         let name = name.extract::<String>()?;
         options = match name.as_str() {
-            "create" => options.create_if_missing(value.extract()?),
-            "must_be_new" => options.error_if_exists(value.extract()?),
+            "create" => options.create_if_missing(truth(&value, &name)?),
+            "must_be_new" => options.error_if_exists(truth(&value, &name)?),
             "durability" => options.durability(durability(&value)?),
             "index" => options.index(index(&value)?),
             "compression" => options.compression(compression(&value)?),
             "io" => options.io(io(&value)?),
-            "memory_budget" => options.memory_budget(value.extract()?),
-            "max_file_size" => options.max_file_size(value.extract()?),
-            "verify_reads" => options.verify_reads(value.extract()?),
+            "memory_budget" => options.memory_budget(count(&value, &name)?),
+            "max_file_size" => options.max_file_size(count(&value, &name)?),
+            "verify_reads" => options.verify_reads(truth(&value, &name)?),
             "merge" => options.merge(merge_policy(&value)?),
             _ => return Err(error::invalid(py, format!("there is no option {name:?}"))),
         };
@@ -108,12 +112,24 @@ fn merge_policy(value: &Bound<'_, PyAny>) -> PyResult<MergePolicy> {
             "window_utc_hours" => policy.window_utc_hours = value.extract()?,
             "check_interval" => policy.check_interval = duration(&value, "check_interval")?,
             _ => {
-                let text = format!("there is no setting {name:?} of merge");
+                let text = format!("there is no setting {name:?} of merge, only {MERGE_SETTINGS}");
                 return Err(error::invalid(given.py(), text));
             }
         }
     }
     Ok(policy)
+}
+
+fn truth(value: &Bound<'_, PyAny>, name: &str) -> PyResult<bool> {
+    let truth = value.extract::<bool>();
+    truth.map_err(|_other| PyTypeError::new_err(format!("{name} is True or False")))
+}
+
+fn count(value: &Bound<'_, PyAny>, name: &str) -> PyResult<u64> {
+    value.extract::<u64>().map_err(|e| match e.is_instance_of::<PyOverflowError>(value.py()) {
+        true => error::invalid(value.py(), format!("{name} is a number of bytes, not {value}")),
+        false => PyTypeError::new_err(format!("{name} is a whole number of bytes")),
+    })
 }
 
 fn text(value: &Bound<'_, PyAny>, name: &str) -> PyResult<String> {

@@ -12,11 +12,12 @@ use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
 use bitcask::{Bitcask, ErrorKind, ReadOnly, Snapshot, Value};
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::attended::attended;
 use crate::codec::Codec;
 use crate::error;
-use crate::key::KeyType;
+use crate::key::{KeyType, key};
 
 /// How often the ancestors of this process have forked, since the module was loaded.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -201,9 +202,8 @@ impl Shared {
         py: Python<'_>,
         work: impl FnOnce(&dyn Fn() -> ControlFlow<()>) -> bitcask::Result<(bool, T)> + Send,
     ) -> PyResult<T> {
-        let (done, raised) = attended(py, |go_on| work(go_on));
-        raised.map_or(Ok(()), Err)?;
-        match done {
+        self.check_surely_here(py)?;
+        match attended(py, |go_on| work(go_on))? {
             Ok((true, _)) => Err(error::closed(py, &self.path)),
             Ok((false, report)) => Ok(report),
             Err(e) => Err(self.failure(py, &e)),
@@ -212,14 +212,27 @@ impl Shared {
 
     /// The handle, if the store is open to write.
     pub(crate) fn writer(&self, py: Python<'_>) -> PyResult<Bitcask> {
-        // Before the first of the forked child's hooks, too: a write there would be one into the parent's log.
-        if !self.origin.is_surely_here() {
-            return Err(error::forked(py, &self.path));
-        }
+        self.check_surely_here(py)?;
         match self.handle(py)? {
             Handle::Writer(db) => Ok(db),
             Handle::Reader(_) => Err(error::read_only(py, &self.path)),
         }
+    }
+
+    /// What Python gets for many keys, whose values are read by `read`.
+    pub(crate) fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+        read: impl FnOnce(&[&[u8]]) -> PyResult<Vec<Option<Value>>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        let names = keys.try_iter()?.map(|name| key(&name?));
+        let names = names.collect::<PyResult<Vec<_>>>()?;
+        let names: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
+        let values = names.iter().zip(read(&names)?);
+        let objects = values.map(|(name, value)| self.decoded_or(py, name, value, default.clone()));
+        PyList::new(py, objects.collect::<PyResult<Vec<_>>>()?)
     }
 
     /// What Python gets for the value under a key: `default` if there is none.
@@ -261,6 +274,11 @@ impl Shared {
 
     fn check_here(&self, py: Python<'_>) -> PyResult<()> {
         if self.is_inherited() { Err(error::forked(py, &self.path)) } else { Ok(()) }
+    }
+
+    /// The same, for what writes. Hooks of a forked child may run before ours, and would write into the parent's log.
+    fn check_surely_here(&self, py: Python<'_>) -> PyResult<()> {
+        if self.origin.is_surely_here() { Ok(()) } else { Err(error::forked(py, &self.path)) }
     }
 
     /// An error if the store is closed, or the parent's.

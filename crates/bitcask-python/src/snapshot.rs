@@ -4,6 +4,7 @@ use std::sync::{Arc, PoisonError, RwLock};
 
 use bitcask::Value;
 use pyo3::prelude::*;
+use pyo3::types::PyList;
 
 use crate::entries::{Entries, Selection, What};
 use crate::error;
@@ -68,6 +69,20 @@ impl Snapshot {
         let name = self::key(key)?;
         let value = self.value(py, name.as_bytes())?.ok_or_else(|| error::no_key(py, key))?;
         self.shared.codec.decode(py, name.as_bytes(), &value)
+    }
+
+    /// The values that were stored under many keys, in their order, with `default` for those that were not there.
+    #[pyo3(signature = (keys, default=None))]
+    fn get_many<'py>(
+        &self,
+        py: Python<'py>,
+        keys: &Bound<'py, PyAny>,
+        default: Option<Bound<'py, PyAny>>,
+    ) -> PyResult<Bound<'py, PyList>> {
+        self.shared.get_many(py, keys, default, |names| {
+            let held = self.held(py)?;
+            py.detach(|| held.get_many(names)).map_err(|e| self.shared.failure(py, &e))
+        })
     }
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {

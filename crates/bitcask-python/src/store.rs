@@ -155,19 +155,12 @@ impl Store {
         keys: &Bound<'py, PyAny>,
         default: Option<Bound<'py, PyAny>>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let names = keys.try_iter()?.map(|name| key(&name?));
-        let names = names.collect::<PyResult<Vec<_>>>()?;
-        let slices: Vec<&[u8]> = names.iter().map(|name| name.as_bytes()).collect();
-        let values = self.shared.detached(py, |handle| match handle {
-            Handle::Writer(db) => db.get_many(&slices),
-            Handle::Reader(db) => db.get_many(&slices),
-        })?;
-        let default = default.unwrap_or_else(|| py.None().into_bound(py));
-        let objects = slices.iter().zip(values).map(|(name, value)| match value {
-            Some(value) => self.shared.codec.decode(py, name, &value),
-            None => Ok(default.clone()),
-        });
-        PyList::new(py, objects.collect::<PyResult<Vec<_>>>()?)
+        self.shared.get_many(py, keys, default, |names| {
+            self.shared.detached(py, |handle| match handle {
+                Handle::Writer(db) => db.get_many(names),
+                Handle::Reader(db) => db.get_many(names),
+            })
+        })
     }
 
     fn __contains__(&self, py: Python<'_>, key: &Bound<'_, PyAny>) -> PyResult<bool> {

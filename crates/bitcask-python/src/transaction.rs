@@ -152,14 +152,24 @@ impl Transaction {
         Ok(Entries::listed(self.shared.clone(), What::Items, found, selection.limit()))
     }
 
-    /// Makes the changes, if all that was read is still so. One way or the other, the transaction is over.
+    /// Makes the changes, if all that was read is still so. One way or the other, the transaction is over. At the end of
+    /// its block nothing more happens.
     fn commit(&self, py: Python<'_>) -> PyResult<()> {
-        self.shared.check_open(py)?;
+        self.shared.writer(py)?;
         let engine = self.end(py).ok_or_else(|| error::over(py, "transaction"))?;
         py.detach(move || engine.commit()).map_err(|e| self.shared.failure(py, &e))
     }
 
-    /// Ends the transaction, which has then changed nothing.
+    /// Whether it was ended already, so that its block has nothing more to do.
+    fn _is_over(&self, py: Python<'_>) -> bool {
+        let is_over = || {
+            let engine = self.engine.lock_py_attached(py).unwrap_or_else(PoisonError::into_inner);
+            engine.get().is_none()
+        };
+        !self.shared.is_inherited() && is_over()
+    }
+
+    /// Ends the transaction, which has then changed nothing. At the end of its block nothing more happens.
     fn rollback(&self, py: Python<'_>) {
         if !self.shared.is_inherited() {
             let ended = self.end(py);

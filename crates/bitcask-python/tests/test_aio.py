@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from bitcask import ClosedError, ConflictError, EncodeError, aio
+from bitcask import Bitcask, ClosedError, ConflictError, DecodeError, EncodeError, aio
 
 
 def run(main):
@@ -154,5 +154,42 @@ def test_opened_and_closed_by_several_at_once(path):
             results = await asyncio.gather(db._opened(), db.close(), return_exceptions=True)
             assert results[1] is None and (results[0] is db or type(results[0]) is ClosedError)
             assert db.closed
+
+    run(main())
+
+
+def test_an_iteration_gives_all_before_what_it_cannot_decode(path):
+    with Bitcask(path) as db:
+        db.update((f"{n:03}", n) for n in range(100))
+    with Bitcask(path, codec="pickle") as db:
+        db["050"] = 50
+
+    async def main():
+        async with aio.Bitcask(path, index="ordered") as db:
+            seen = []
+            with pytest.raises(DecodeError):
+                async for key in db.values():
+                    seen.append(key)
+            assert seen == list(range(50))
+
+    run(main())
+
+
+def test_a_cancelled_batch_does_not_hold_up_the_loop(path):
+    async def main():
+        async with aio.Bitcask(path, durability="always") as db:
+            for _ in range(20):
+
+                async def write():
+                    async with db.batch() as batch:
+                        batch.put("a", 1)
+
+                writing = asyncio.ensure_future(write())
+                await asyncio.sleep(0.001)
+                writing.cancel()
+                await asyncio.gather(writing, return_exceptions=True)
+            async with db.batch() as batch:
+                batch.put("a", 2)
+            assert await db.get("a") == 2
 
     run(main())

@@ -39,7 +39,7 @@ def test_each_derives_from_error_and_from_a_builtin():
     ],
 )
 def test_every_kind_of_the_engine_has_its_class(kind, classes):
-    made = errors.of_engine(kind, "it failed: /a/b", "why", errno.ENOSPC, "/a/b", 7, b"k")
+    made = errors.of_engine(kind, "it failed: /a/b", "why", errno.ENOSPC, "/a/b", 7, b"k", "do this")
     assert all(isinstance(made, cls) for cls in classes)
     assert (made.path, made.offset, made.key) == ("/a/b", 7, b"k")
     assert "it failed" in str(made) and "why" in str(made) and str(made).count("/a/b") == 1
@@ -204,3 +204,32 @@ def test_a_store_cannot_be_pickled_or_copied(db):
     for copies in (pickle.dumps, copy.copy, copy.deepcopy):
         with pytest.raises(TypeError, match="open it there"):
             copies(db)
+
+
+def test_messages_without_a_path_and_advice_in_the_words_of_python(db, path):
+    made = errors.of_engine("Conflict", "others were faster", None, None, None, None, b"k", "again")
+    assert str(made) == "[Errno 11] others were faster" and made.errno == errno.EAGAIN
+    assert made.advice == "again"
+    with pytest.raises(bitcask.LockedError) as e:
+        Bitcask(path)
+    assert "of this process" in e.value.advice
+    with pytest.raises(bitcask.NoStoreError) as e:
+        Bitcask(path / "nothing", create=False)
+    assert "create" in e.value.advice
+    with pytest.raises(bitcask.KeyNotFoundError) as e:
+        db["k\u00e9y"]
+    assert e.value.key == "k\u00e9y".encode() and e.value.args == ("k\u00e9y",)
+    with pytest.raises(bitcask.EncodeError, match="only as the whole value") as e:
+        db["k"] = {"a": b"x"}
+    assert "codec=" in e.value.advice
+    with pytest.raises(bitcask.KeyNotFoundError):
+        db.popitem()
+
+
+def test_an_empty_path_is_no_store(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with Bitcask("db") as db:
+        for call in (Bitcask, bitcask.destroy, bitcask.repair, db.checkpoint):
+            with pytest.raises(bitcask.InvalidError, match="empty"):
+                call("")
+    assert [found.name for found in tmp_path.iterdir()] == ["db"]

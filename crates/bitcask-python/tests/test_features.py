@@ -428,6 +428,7 @@ def test_a_store_with_this_option_works(path, options):
         {"compression": ("lz4", 3)},
         {"io": "fast"},
         {"max_file_size": 1},
+        {"memory_budget": -1},
         {"merge": {"dead_ratio_trigger": 2.0}},
         {"merge": {"speed": 1}},
     ],
@@ -439,7 +440,7 @@ def test_an_option_that_cannot_be_is_named(path, options):
     assert not path.exists()
 
 
-@pytest.mark.parametrize("options", [{"durability": []}, {"nonsense": 1}, {"index": 1}])
+@pytest.mark.parametrize("options", [{"durability": []}, {"nonsense": 1}, {"index": 1}, {"max_file_size": 1.5}, {"verify_reads": "x"}])
 def test_an_option_of_another_type_is_a_type_error(path, options):
     with pytest.raises(TypeError):
         Bitcask(path, **options)
@@ -560,3 +561,57 @@ def test_an_iteration_gives_all_before_damage(path, index):
         assert "200" not in seen and list(entries) == []
         if index == "ordered":
             assert seen == [f"{n:03}" for n in range(200)]
+
+
+def test_what_was_ended_within_its_block_is_ended(db, tmp_path):
+    with db.transaction() as tx:
+        tx["a"] = 1
+        tx.commit()
+    with db.transaction() as tx:
+        tx["a"] = 2
+        tx.rollback()
+    assert db["a"] == 1
+    assert db.transaction(lambda tx: [tx.put("a", 3), tx.rollback()]) == [None, None]
+    assert db.transaction(lambda tx: [tx.put("b", 3), tx.commit()]) == [None, None]
+    with db.batch() as batch:
+        batch.put("c", 1)
+        batch.discard()
+        assert repr(batch) == "<Batch, over>"
+    assert dict(db) == {"a": 1, "b": 3}
+    # But not what was ended by the end of the store.
+    for name in ("batch", "transaction"):
+        other = Bitcask(tmp_path / name)
+        with pytest.raises(ClosedError):
+            with getattr(other, name)() as changes:
+                changes.put("d", 1)
+                other.close()
+
+
+def test_a_transaction_is_no_coroutine_and_no_generator(db):
+    async def coroutine(tx):
+        tx["a"] = 1
+
+    def generator(tx):
+        tx["a"] = 1
+        yield
+
+    for function in (coroutine, generator, lambda tx: coroutine(tx)):
+        with pytest.raises(TypeError, match="ordinary function"):
+            db.transaction(function)
+        with pytest.raises(TypeError, match="ordinary function"):
+            db.transactional(function)()
+    with pytest.raises(TypeError, match="not iterable"):
+        iter(db.transaction())
+    assert len(db) == 0
+
+
+def test_many_values_of_a_snapshot(db):
+    db.update({"a": 1, "b": 2})
+    with db.snapshot() as snapshot:
+        db["a"] = 10
+        assert snapshot.get_many(["b", "x", b"a"]) == [2, None, 1]
+        assert snapshot.get_many([], 0) == [] and snapshot.get_many(["x"], 0) == [0]
+        assert repr(snapshot) == "<Snapshot, 2 keys>"
+    assert repr(snapshot) == "<Snapshot, over>"
+    with pytest.raises(ClosedError):
+        snapshot.get_many(["a"])

@@ -304,20 +304,23 @@ def test_a_hook_that_runs_before_ours_in_a_forked_child_cannot_write(path, pytho
     program = """
 import os, sys
 def hook():
-    try:
-        db["child"] = 1
-    except Exception as e:
-        print(type(e).__name__, flush=True)
+    for act in (lambda: db.put("child", 1), tx.commit, db.merge, lambda: db.checkpoint("backup")):
+        try:
+            act()
+        except Exception as e:
+            print(type(e).__name__, flush=True)
 os.register_at_fork(after_in_child=hook)
 from bitcask import Bitcask
 db = Bitcask(sys.argv[1])
+tx = db.transaction()
+tx["child"] = 1
 child = os.fork()
 if child == 0:
     os._exit(0)
 os.waitpid(child, 0)
 print(dict(db))
 """
-    assert python(program, path) == "ForkedError\n{}\n"
+    assert python(program, path) == "ForkedError\n" * 4 + "{}\n"
 
 
 def test_the_asyncio_store_of_the_parent_is_an_error_in_a_forked_child(path, python):
@@ -328,9 +331,15 @@ async def opened():
     db = await aio.Bitcask(sys.argv[1])
     await db.put("a", 1)
     return db
+async def opens(db):
+    async with db:
+        return await db.get("a")
 db = asyncio.run(opened())
+early = aio.Bitcask(sys.argv[1], read_only=True)
 child = os.fork()
 if child == 0:
+    # What was only made there can be opened here.
+    assert asyncio.run(opens(early)) == 1
     try:
         asyncio.run(asyncio.wait_for(db.get("a"), 20))
     except ForkedError:

@@ -14,8 +14,8 @@ import bitcask
 from bitcask import Bitcask, ConflictError, Key, Snapshot, Stats, Transaction, aio
 
 
-def names(db: MutableMapping[Key, Any]) -> list[Key]:
-    return list(db)
+def names(db: MutableMapping[str, Any]) -> list[Key]:
+    return [name.upper() for name in db]
 
 
 def count(tx: Transaction) -> int:
@@ -40,7 +40,7 @@ with Bitcask("a", codec="json", index="ordered", durability="always", compressio
     stats: Stats = db.stats()
     names(db)
     for key, item in db.items():
-        assert isinstance(key, (str, bytes))
+        print(key + "!", key.split(":"), item)
 
 pair = Bitcask("b", codec=(lambda value: b"", lambda data: None), read_only=True)
 try:

@@ -26,6 +26,7 @@ from ._bitcask import __version__
 from ._codec import Codec
 from ._report import Report, Stats
 from ._store import Batch, Bitcask, Key, Snapshot, Transaction
+from ._store import whole_path as _whole_path
 from .errors import (
     ClosedError,
     CodecError,
@@ -128,7 +129,7 @@ def destroy(path: _Union[str, _os.PathLike[str]]) -> Report:
     >>> destroy("doomed").directory_removed
     True
     """
-    return Report(_bitcask.destroy(_os.fsdecode(path)))
+    return Report(_bitcask.destroy(_whole_path(path)))
 
 
 def repair(path: _Union[str, _os.PathLike[str]]) -> Report:
@@ -140,7 +141,7 @@ def repair(path: _Union[str, _os.PathLike[str]]) -> Report:
     >>> repair("sound").is_clean
     True
     """
-    return Report(_bitcask.repair(_os.fsdecode(path)))
+    return Report(_bitcask.repair(_whole_path(path)))
 
 
 def __getattr__(name: str) -> _Any:

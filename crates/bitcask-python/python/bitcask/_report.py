@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import html
-from typing import Any, Dict
+from typing import Any, Dict, List
 
 
 class Report(Dict[str, Any]):
@@ -19,6 +19,9 @@ class Report(Dict[str, Any]):
             return self[name]
         except KeyError:
             raise AttributeError(name) from None
+
+    def __dir__(self) -> List[str]:
+        return [*super().__dir__(), *self]
 
 
 def size(count: float) -> str:

@@ -10,6 +10,7 @@ from collections.abc import ItemsView as _ItemsView
 from collections.abc import ValuesView as _ValuesView
 from datetime import timedelta
 from functools import wraps
+from types import CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, Callable, NoReturn, Optional, TypeVar, Union, overload
 
 from . import _bitcask
@@ -33,13 +34,21 @@ _MISSING: Any = object()
 _PAUSE_MIN, _PAUSE_MAX = 0.005, 0.1
 
 
-class _Items(_ItemsView[Key, Any]):
+def whole_path(path: Union[str, os.PathLike[str]]) -> str:
+    """A path that is the same after a ``chdir``. An empty one is more likely a mistake than the working directory."""
+    path = os.fsdecode(path)
+    if not path:
+        raise InvalidError("the path is empty: for the working directory say \".\"")
+    return os.path.abspath(path)
+
+
+class _Items(_ItemsView[Any, Any]):
     """The entries of a snapshot that is taken when an iteration begins."""
 
     _mapping: Any
 
-    def __iter__(self) -> Iterator[tuple[Key, Any]]:
-        items: Iterator[tuple[Key, Any]] = self._mapping._entries("items")
+    def __iter__(self) -> Iterator[tuple[Any, Any]]:
+        items: Iterator[tuple[Any, Any]] = self._mapping._entries("items")
         return items
 
 
@@ -56,7 +65,7 @@ class _Values(_ValuesView[Any]):
         return any(value is found or value == found for found in self)
 
 
-class _Reads(Mapping[Key, Any]):
+class _Reads(Mapping[Any, Any]):
     """What a store and a snapshot have in common."""
 
     if TYPE_CHECKING:
@@ -91,8 +100,8 @@ class _Reads(Mapping[Key, Any]):
         """A view of all values, as :meth:`items`."""
         return _Values(self)
 
-    def __reversed__(self) -> Iterator[Key]:
-        keys: Iterator[Key] = self._entries("keys", reverse=True)
+    def __reversed__(self) -> Iterator[Any]:
+        keys: Iterator[Any] = self._entries("keys", reverse=True)
         return keys
 
     def scan(
@@ -103,7 +112,7 @@ class _Reads(Mapping[Key, Any]):
         end: Optional[Key] = None,
         reverse: bool = False,
         limit: Optional[int] = None,
-    ) -> Iterator[tuple[Key, Any]]:
+    ) -> Iterator[tuple[Any, Any]]:
         """Keys with their values, as they are now, or were for a snapshot: those that begin with ``prefix``; from
         ``start`` on, up to but without ``end``; at most ``limit`` of them; the last first with ``reverse``.
 
@@ -117,11 +126,11 @@ class _Reads(Mapping[Key, Any]):
         [('user:1', 'ann'), ('user:2', 'bob')]
         [('visit:1', 'ann')]
         """
-        items: Iterator[tuple[Key, Any]] = self._entries("items", prefix, start, end, reverse, limit)
+        items: Iterator[tuple[Any, Any]] = self._entries("items", prefix, start, end, reverse, limit)
         return items
 
 
-class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
+class Bitcask(_Reads, _bitcask.Store, MutableMapping[Any, Any]):
     """A store in a directory: a dict that outlives the process.
 
     >>> with Bitcask("people") as db:
@@ -159,9 +168,12 @@ class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
         bytes of memory a key, and the key. Chosen at each opening.
     :param compression: ``"lz4"``, ``"zstd"``, ``("zstd", level)`` or ``None``.
     :param memory_budget: bytes that the index may take, before new keys are refused.
-    :param max_file_size: bytes of a data file.
+    :param max_file_size: bytes of a data file, 256 MiB if not given.
     :param verify_reads: whether each get checks the checksum.
-    :param merge: whether merges run by themselves, or a dict with settings of ``MergePolicy``.
+    :param merge: whether merges run by themselves, or a dict: ``background`` (whether), ``dead_ratio_trigger`` (0.6) and
+        ``dead_bytes_trigger`` (128 MiB) of a file that start one, ``dead_ratio_threshold`` (0.4) and
+        ``dead_bytes_threshold`` (64 MiB) of those that take part, ``small_file_bytes`` (8 MiB),
+        ``rate_bytes_per_second``, ``window_utc_hours`` (such as ``(22, 4)``) and ``check_interval`` (30 seconds).
     :param io: ``"mapped"``, ``"plain"``, or ``"auto"``.
     """
 
@@ -198,8 +210,7 @@ class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
         }
         given = {name: value for name, value in options.items() if value is not None}
         name, dumps, loads = resolve(codec)
-        # Whole, or it would be another directory after a chdir.
-        path = os.path.abspath(os.fsdecode(path))
+        path = whole_path(path)
         if not create and os.path.exists(os.path.join(path, "LOCK")):
             # A store that nothing was put into yet is its lock and nothing else.
             given["create"] = True
@@ -237,7 +248,7 @@ class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
         return f"<Bitcask {how}, {len(self):,} keys{', read-only' if self.read_only else ''}>"
 
     def __reduce__(self) -> NoReturn:
-        raise TypeError("a store cannot be pickled: pass its path, and open it there, read-only")
+        raise TypeError("a store cannot be copied or pickled: pass its path, and open it there, read-only")
 
     def pop(self, key: Key, default: Any = _MISSING) -> Any:
         """Deletes ``key`` and gives its value, atomically; ``default`` if it is not there, or else a ``KeyError``.
@@ -253,14 +264,14 @@ class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
                 raise
             return default
 
-    def popitem(self) -> tuple[Key, Any]:
+    def popitem(self) -> tuple[Any, Any]:
         """Deletes some key, and gives it with its value."""
         while True:
             entries = self._entries("keys")
             key = next(entries, _MISSING)
             entries.close()
             if key is _MISSING:
-                raise KeyError("the store is empty")
+                raise KeyNotFoundError("the store is empty")
             try:
                 return key, self._pop(key)
             except KeyNotFoundError:
@@ -366,9 +377,14 @@ class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
             tx = Transaction(self)
             try:
                 result = function(tx)
+                if isinstance(result, (CoroutineType, GeneratorType)):
+                    result.close()
+                    raise TypeError("a transaction takes an ordinary function, not an async one or a generator")
             except BaseException:
                 tx.rollback()
                 raise
+            if tx._is_over():
+                return result
             try:
                 tx.commit()
             except ConflictError:
@@ -426,7 +442,7 @@ class Bitcask(_Reads, _bitcask.Store, MutableMapping[Key, Any]):
         ...     copy["a"]
         1
         """
-        return Report(self._checkpoint(os.fsdecode(path)))
+        return Report(self._checkpoint(whole_path(path)))
 
     def stats(self) -> Stats:
         """Sizes, counters and latencies, as a dict. A notebook shows it as a table.
@@ -452,13 +468,19 @@ def _pairs(other: Any, more: dict[str, Any]) -> Iterable[tuple[Key, Any]]:
     yield from more.items()
 
 
-class Snapshot(_Reads, _bitcask.Snapshot, Mapping[Key, Any]):
+class Snapshot(_Reads, _bitcask.Snapshot, Mapping[Any, Any]):
     """A store as it was at one moment; see :meth:`Bitcask.snapshot`. A mapping that never changes. It ends with its
     ``with`` block, with :meth:`close`, or when it is collected."""
+
+    def __repr__(self) -> str:
+        return "<Snapshot, over>" if self.closed else f"<Snapshot, {len(self):,} keys>"
 
 
 class Batch(_bitcask.Batch):
     """Changes that are made together; see :meth:`Bitcask.batch`. Of two changes to one key the later wins."""
+
+    def __repr__(self) -> str:
+        return "<Batch, over>" if self._is_over() else f"<Batch, {len(self):,} changes>"
 
     def __enter__(self) -> Batch:
         return self
@@ -470,7 +492,7 @@ class Batch(_bitcask.Batch):
         traceback: Optional[TracebackType],
     ) -> None:
         try:
-            if exc_type is None:
+            if exc_type is None and not self._is_over():
                 self.write()
         finally:
             self.discard()
@@ -489,10 +511,13 @@ class Transaction(_bitcask.Transaction):
         exc: Optional[BaseException],
         traceback: Optional[TracebackType],
     ) -> None:
-        if exc_type is None:
-            self.commit()
-        else:
+        if exc_type is not None:
             self.rollback()
+        elif not self._is_over():
+            self.commit()
+
+    #: Without it, Python would try whether 0, 1, 2 and so on are keys.
+    __iter__ = None
 
     def scan(
         self,
@@ -502,8 +527,8 @@ class Transaction(_bitcask.Transaction):
         end: Optional[Key] = None,
         reverse: bool = False,
         limit: Optional[int] = None,
-    ) -> Iterator[tuple[Key, Any]]:
+    ) -> Iterator[tuple[Any, Any]]:
         """As :meth:`Bitcask.scan`, with the changes of the transaction. Needs ``index="ordered"``. All within the bounds
         is read at once, whatever the limit, and counts as read, so a key that somebody adds there is a conflict."""
-        items: Iterator[tuple[Key, Any]] = self._scan(prefix, start, end, reverse, limit)
+        items: Iterator[tuple[Any, Any]] = self._scan(prefix, start, end, reverse, limit)
         return items

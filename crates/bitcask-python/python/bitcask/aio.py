@@ -51,6 +51,8 @@ class _Pool:
 
     def __init__(self) -> None:
         self._threads = ThreadPoolExecutor(_THREADS, thread_name_prefix="bitcask-aio")
+        # For what ends something, so that it waits behind nothing else.
+        self._last = ThreadPoolExecutor(1, thread_name_prefix="bitcask-aio-last")
         self._process = os.getpid()
         self._is_shut_down = False
 
@@ -64,19 +66,20 @@ class _Pool:
         return await loop.run_in_executor(self._threads, _called, partial(function, *args, **kwargs))
 
     async def finish(self, function: Callable[[], None]) -> None:
-        """Calls what ends something, wherever that is possible."""
-        try:
-            await self.call(function)
-        except (ClosedError, ForkedError):
-            function()
+        """Calls what ends something, also if the store is closed; to the end, if this is cancelled."""
+        if not self.is_here():
+            return
+        loop = asyncio.get_running_loop()
+        await asyncio.shield(loop.run_in_executor(self._last, function))
 
     def is_here(self) -> bool:
         """Whether the process was not forked since."""
         return self._process == os.getpid()
 
     def shut_down(self) -> None:
-        self._is_shut_down = True
-        self._threads.shutdown(wait=False)
+        if self.is_here():
+            self._is_shut_down = True
+            self._threads.shutdown(wait=False)
 
 
 def _called(function: Callable[[], T]) -> T:
@@ -111,7 +114,7 @@ class _Reads:
         """Seconds until ``key`` expires; ``None`` if it does not."""
         return await self._pool.call(self._target().ttl, key)
 
-    def keys(self) -> AsyncIterator[Key]:
+    def keys(self) -> AsyncIterator[Any]:
         """All keys, on a snapshot."""
         return self._entries("keys")
 
@@ -119,11 +122,11 @@ class _Reads:
         """All values, on a snapshot."""
         return self._entries("values")
 
-    def items(self) -> AsyncIterator[tuple[Key, Any]]:
+    def items(self) -> AsyncIterator[tuple[Any, Any]]:
         """All keys with their values, on a snapshot."""
         return self._entries("items")
 
-    def __aiter__(self) -> AsyncIterator[Key]:
+    def __aiter__(self) -> AsyncIterator[Any]:
         return self.keys()
 
     def scan(
@@ -134,7 +137,7 @@ class _Reads:
         end: Optional[Key] = None,
         reverse: bool = False,
         limit: Optional[int] = None,
-    ) -> AsyncIterator[tuple[Key, Any]]:
+    ) -> AsyncIterator[tuple[Any, Any]]:
         """As :meth:`bitcask.Bitcask.scan`."""
         return self._entries("items", prefix, start, end, reverse, limit)
 
@@ -186,7 +189,10 @@ class Bitcask(_Reads):
                 self._store.close()
 
     async def _opened(self) -> Bitcask:
-        if self._store is None:
+        if self._store is None and not self._pool.is_here():
+            # Made in the parent of this process, and not opened there.
+            self._pool, self._lock = _Pool(), threading.Lock()
+        if self._store is None or self._is_over:
             await self._pool.call(self._open_once)
         return self
 
@@ -206,12 +212,8 @@ class Bitcask(_Reads):
 
     async def close(self) -> None:
         """Makes everything durable and closes the store. Once more, it does nothing."""
-        if not self._pool.is_here():
-            return
         self._pool.shut_down()
-        # Not behind other calls; and to the end, if this one is cancelled.
-        loop = asyncio.get_running_loop()
-        await asyncio.shield(loop.run_in_executor(None, self._close_once))
+        await self._pool.finish(self._close_once)
 
     @property
     def closed(self) -> bool:
@@ -356,10 +358,11 @@ class Batch:
         traceback: Optional[TracebackType],
     ) -> None:
         try:
-            if exc_type is None:
+            if exc_type is None and not self._batch._is_over():
                 await self._pool.call(self._batch.write)
         finally:
-            self._batch.discard()
+            # Not here: a write that was cancelled goes on, and would be waited for.
+            await self._pool.finish(self._batch.discard)
 
 
 def open(path: Union[str, os.PathLike[str]], **options: Any) -> Bitcask:

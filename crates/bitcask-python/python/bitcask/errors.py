@@ -27,6 +27,7 @@ from __future__ import annotations
 
 import errno as _errno
 import io as _io
+import os as _os
 from typing import Optional as _Optional
 
 __all__ = [
@@ -68,6 +69,12 @@ class Error(Exception):
 class KeyNotFoundError(Error, KeyError):
     """There is no such key. Its only argument is the key, as with a dict."""
 
+    @property
+    def key(self) -> _Optional[bytes]:  # type: ignore[override]
+        """The key that was asked for."""
+        key = self.args[0] if self.args else None
+        return key.encode(errors="surrogatepass") if isinstance(key, str) else key
+
 
 class InvalidError(Error, ValueError):
     """The call cannot succeed as it is: an option, a limit, an argument."""
@@ -81,9 +88,13 @@ class ForkedError(Error, RuntimeError):
     """A forked child used a store that its parent had opened. It has to open it itself: for reading
     only, if the parent goes on writing."""
 
+    advice = "open the store in this process, with read_only=True if the parent has it open"
+
 
 class ReadOnlyError(Error, _io.UnsupportedOperation):
     """The store is open for reading only."""
+
+    advice = "open the store without read_only=True; one process at a time can"
 
 
 class CodecError(Error, ValueError):
@@ -92,6 +103,8 @@ class CodecError(Error, ValueError):
 
 class EncodeError(CodecError, TypeError):
     """The codec cannot hold this value. Nothing was stored."""
+
+    advice = 'convert the value, or open the store with codec="pickle" or with (dumps, loads) of your own'
 
 
 class DecodeError(CodecError):
@@ -102,13 +115,19 @@ class LockedError(Error, BlockingIOError, TimeoutError):
     """Another process, or another handle of this one, has the store open; with ``timeout=``, for longer
     than that. Open it with ``read_only=True`` to read it all the same."""
 
+    advice = "open it with read_only=True to read it all the same, or with timeout= to wait for it"
+
 
 class NoStoreError(Error, FileNotFoundError):
     """There is no store in the directory, and none was to be created."""
 
+    advice = "check the path, or open it without create=False and read_only=True to create a store"
+
 
 class StoreExistsError(Error, FileExistsError):
     """There is a store in the directory, and a new one was asked for."""
+
+    advice = "take another directory, or open it without must_be_new=True"
 
 
 class UnsupportedError(Error, NotImplementedError):
@@ -180,6 +199,7 @@ def of_engine(
     path: _Optional[str],
     offset: _Optional[int],
     key: _Optional[bytes],
+    advice: str,
 ) -> Error:
     """The exception for an error of the engine, which calls this."""
     cls = _CLASSES.get(kind, Error)
@@ -192,8 +212,13 @@ def of_engine(
         number = errno or _ERRNOS.get(cls, _errno.EIO)
         # An OSError shows its filename behind its text.
         error: Error = cls(number, text.replace(f": {path}", "", 1))
-        error.filename = path  # type: ignore[attr-defined]
+        if path is not None:
+            error.filename = path  # type: ignore[attr-defined]
     else:
         error = cls(text)
     error.path, error.offset, error.key = path, offset, key
+    # What a class says is in Python's words.
+    error.advice = cls.advice or advice
+    if cls is LockedError and f"process {_os.getpid()} " in text:
+        error.advice = "close the other handle of this process first; an iterator or a snapshot keeps one open, too"
     return error
