@@ -8,7 +8,6 @@ use pyo3::sync::MutexExt;
 
 use crate::error;
 use crate::key::key;
-use crate::options::expiry;
 use crate::shared::Shared;
 use crate::store::Store;
 
@@ -66,9 +65,7 @@ impl Batch {
         value: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let name = self::key(key)?;
-        let expiry = expiry(ttl)?;
-        let value = self.shared.codec.encode(name.as_bytes(), value)?;
+        let (name, value, expiry) = self.shared.encoded(key, value, ttl)?;
         let (name, value) = (name.as_bytes(), value.as_bytes());
         self.change(py, |changes| {
             changes.batch.put_with(name, value, expiry);

@@ -10,14 +10,15 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, RwLock, RwLockReadGuard, Weak};
 
-use bitcask::{Bitcask, ErrorKind, ReadOnly, Snapshot, Value};
+use bitcask::{Bitcask, ErrorKind, Expiry, ReadOnly, Snapshot, Value};
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyBytes, PyList};
 
 use crate::attended::attended;
-use crate::codec::Codec;
+use crate::codec::{Codec, Encoded};
 use crate::error;
 use crate::key::{KeyType, key};
+use crate::options::expiry;
 
 /// How often the ancestors of this process have forked, since the module was loaded.
 static GENERATION: AtomicU64 = AtomicU64::new(0);
@@ -161,19 +162,6 @@ impl Shared {
         shared
     }
 
-    /// Does something short with the handle, which is not closed meanwhile.
-    pub(crate) fn with<T>(
-        &self,
-        py: Python<'_>,
-        f: impl FnOnce(&Handle) -> bitcask::Result<T>,
-    ) -> PyResult<T> {
-        self.check_here(py)?;
-        // Unlocked before an exception is made: that is Python, which may come back here.
-        let done = self.slot().get().map(f);
-        let done = done.ok_or_else(|| error::closed(py, &self.path))?;
-        done.map_err(|e| error::of_engine(py, &e))
-    }
-
     /// Does something that may wait, without the interpreter's lock.
     pub(crate) fn detached<T: Send>(
         &self,
@@ -217,6 +205,19 @@ impl Shared {
             Handle::Writer(db) => Ok(db),
             Handle::Reader(_) => Err(error::read_only(py, &self.path)),
         }
+    }
+
+    /// What is to be stored: the bytes of a key and of its value, and when it expires.
+    pub(crate) fn encoded<'py>(
+        &self,
+        key: &Bound<'py, PyAny>,
+        value: &Bound<'py, PyAny>,
+        ttl: Option<&Bound<'py, PyAny>>,
+    ) -> PyResult<(Bound<'py, PyBytes>, Encoded<'py>, Expiry)> {
+        let name = self::key(key)?;
+        let expiry = expiry(ttl)?;
+        let value = self.codec.encode(name.as_bytes(), value)?;
+        Ok((name, value, expiry))
     }
 
     /// What Python gets for many keys, whose values are read by `read`.
@@ -283,7 +284,8 @@ impl Shared {
 
     /// An error if the store is closed, or the parent's.
     pub(crate) fn check_open(&self, py: Python<'_>) -> PyResult<()> {
-        self.with(py, |_| Ok(()))
+        self.check_here(py)?;
+        if self.is_closed() { Err(error::closed(py, &self.path)) } else { Ok(()) }
     }
 
     /// Closes the store; once more, and in a child, it does nothing.

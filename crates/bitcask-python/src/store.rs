@@ -198,9 +198,7 @@ impl Store {
         value: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let name = self::key(key)?;
-        let expiry = expiry(ttl)?;
-        let value = self.shared.codec.encode(name.as_bytes(), value)?;
+        let (name, value, expiry) = self.shared.encoded(key, value, ttl)?;
         let (name, value) = (name.as_bytes(), value.as_bytes());
         self.shared.write(py, |db| match expiry {
             Expiry::Never => db.put(name, value),
@@ -231,9 +229,7 @@ impl Store {
         value: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<bool> {
-        let name = self::key(key)?;
-        let expiry = expiry(ttl)?;
-        let value = self.shared.codec.encode(name.as_bytes(), value)?;
+        let (name, value, expiry) = self.shared.encoded(key, value, ttl)?;
         let (name, value) = (name.as_bytes(), value.as_bytes());
         self.shared.write(py, |db| db.put_if_absent_with(name, value, expiry))
     }

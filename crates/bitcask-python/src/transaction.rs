@@ -11,7 +11,6 @@ use pyo3::sync::MutexExt;
 use crate::entries::{Entries, Selection, What};
 use crate::error;
 use crate::key::key;
-use crate::options::expiry;
 use crate::shared::{Shared, Tied};
 use crate::store::Store;
 
@@ -99,9 +98,7 @@ impl Transaction {
         value: &Bound<'_, PyAny>,
         ttl: Option<&Bound<'_, PyAny>>,
     ) -> PyResult<()> {
-        let name = self::key(key)?;
-        let expiry = expiry(ttl)?;
-        let value = self.shared.codec.encode(name.as_bytes(), value)?;
+        let (name, value, expiry) = self.shared.encoded(key, value, ttl)?;
         let (name, value) = (name.as_bytes(), value.as_bytes());
         self.with(py, |engine| engine.put_with(name, value, expiry))
     }

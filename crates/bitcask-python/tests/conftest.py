@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import threading
+import time
 
 import pytest
 
@@ -58,3 +59,11 @@ def run_all(*functions):
         assert not thread.is_alive(), "a thread hangs"
     if failures:
         raise failures[0]
+
+
+def wait_until(condition):
+    """Returns when it holds, which it does in the end."""
+    until = time.monotonic() + 60
+    while not condition():
+        assert time.monotonic() < until, "it never holds"
+        time.sleep(0.001)

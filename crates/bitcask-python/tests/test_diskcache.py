@@ -2,10 +2,9 @@
 
 import collections
 import os
-import time
 
 import pytest
-from conftest import run_all
+from conftest import run_all, wait_until
 
 from bitcask import Bitcask
 
@@ -68,7 +67,8 @@ def test_set__an_old_value_is_replaced_whatever_its_size(cache):
 def test_set_twice_and_timeout(cache):
     cache.put("key", "a", ttl=0.01)
     cache.put("key", "b")
-    time.sleep(0.03)
+    cache.put("sign", "c", ttl=0.01)
+    wait_until(lambda: "sign" not in cache)
     assert cache["key"] == "b"
 
 
@@ -77,7 +77,7 @@ def test_add__only_if_absent_or_expired(cache):
     assert not cache.add("key", 2)
     assert cache["key"] == 1
     cache.put("soon", 1, ttl=0.01)
-    time.sleep(0.03)
+    wait_until(lambda: "soon" not in cache)
     assert cache.add("soon", 2) and cache["soon"] == 2
 
 
@@ -101,8 +101,7 @@ def test_touch__the_time_can_be_changed(cache):
     assert not cache.expire("key", 1)
     cache["key"] = 1
     assert cache.expire("key", 0.02)
-    time.sleep(0.05)
-    assert "key" not in cache
+    wait_until(lambda: "key" not in cache)
     cache.put("key", 1, ttl=60)
     assert cache.persist("key") and cache.ttl("key") is None
     assert cache["key"] == 1
@@ -113,7 +112,7 @@ def test_pop__gives_and_deletes(cache):
     assert cache.pop("a") == 1 and "a" not in cache
     assert cache.pop("a", None) is None
     cache.put("soon", 1, ttl=0.01)
-    time.sleep(0.03)
+    wait_until(lambda: "soon" not in cache)
     with pytest.raises(KeyError):
         cache.pop("soon")
 
@@ -138,7 +137,7 @@ def test_iter_error_and_contains_of_expired(cache):
     cache.put("key", 1, ttl=60)
     assert "key" in cache
     cache.expire("key", 0.01)
-    time.sleep(0.03)
+    wait_until(lambda: "key" not in cache)
     assert "key" not in cache and list(cache) == [] and len(cache) == 0
 
 

@@ -3,9 +3,9 @@
 import datetime
 import gc
 import json
-import time
 
 import pytest
+from conftest import wait_until
 
 import bitcask
 from bitcask import Bitcask, ClosedError, ConflictError, InvalidError
@@ -268,7 +268,7 @@ def test_a_key_is_gone_after_its_time(db):
     assert db["short"] == 1
     assert 3500 < db.ttl("long") <= 3600 and db.ttl("never") is None
     db.expire("short", 0.02)
-    time.sleep(0.05)
+    wait_until(lambda: "short" not in db)
     assert "short" not in db and db.get("short") is None and len(db) == 2
     with pytest.raises(KeyError):
         db.ttl("short")
